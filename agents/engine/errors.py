@@ -1,0 +1,38 @@
+"""What can go wrong in the engine, each with what to do about it."""
+
+
+class EngineError(Exception):
+    """Any failure of the engine; the message says what to do next."""
+
+
+class Refused(EngineError):
+    """A partition that must not be processed as it stands; the message names the remedy."""
+
+
+class ForeignAppend(EngineError):
+    """Somebody else appended to a changelog that this process believed to own."""
+
+
+class SendAbandoned(EngineError):
+    """A send was not acknowledged in time; its fate is unknown, so its producer must go."""
+
+
+class BatchTooLarge(EngineError):
+    """One batch does not fit into one record batch of the log."""
+
+
+class NotOwner(EngineError):
+    """The group has given the partition to somebody else."""
+
+
+class OversizedState(ValueError):
+    """A record would make one state larger than the job allows; the record is dead-lettered."""
+
+
+class OversizedOutput(ValueError):
+    """A record would cause an output larger than the job allows; the record is dead-lettered."""
+
+
+def wants_retry(error: BaseException) -> bool:
+    """Return whether a step asks to be called again later (attribute `retry_later`) for this record."""
+    return bool(getattr(error, "retry_later", False))

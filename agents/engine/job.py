@@ -1,0 +1,82 @@
+"""What a user of the engine declares: where records come from, how they fold, where results go."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from agents.engine.records import Output, Record
+from agents.engine.table import StateTable
+
+
+class Step(Protocol):
+    """A pure function of the table and one record; it may change the table and returns outputs."""
+
+    def __call__(self, table: StateTable, record: Record, /) -> Sequence[Any]:
+        """Return outputs: `Output` or plain tuples (topic, key, value, headers[, partition])."""
+
+
+class StateCodec(Protocol):
+    """Encoding of one state; `decode(encode(x))` equals x."""
+
+    def encode(self, value: Any, /) -> bytes:
+        """Return the bytes of one state."""
+
+    def decode(self, encoded: bytes, /) -> Any:
+        """Return the state; raise if its version is newer than this release knows."""
+
+
+DeadLetter = Callable[[Record, BaseException], Output]
+Partitioner = Callable[[str, bytes | None, int], int]
+
+
+def by_crc32(_topic: str, key: bytes | None, partitions: int) -> int:
+    """Choose a partition as librdkafka's `consistent` does: CRC-32 of the key modulo the count."""
+    return zlib.crc32(key or b"") % partitions
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A fold of one source topic.
+
+    With `changelog` None the job is stateless: outputs durable, then commit.  With a changelog:
+    outputs durable, then the changelog batch durable, then commit.
+    """
+
+    name: str
+    source: str
+    step: Step
+    outputs: tuple[str, ...]
+    dead_letter: DeadLetter
+    codec: StateCodec | None = None
+    changelog: str | None = None
+    partitioner: Partitioner = by_crc32
+    in_flight: int = 2
+    """Batches of one partition that may be unacknowledged at once; appended in order."""
+    max_batch_records: int = 2_000
+    max_batch_bytes: int = 1_000_000
+    """A changelog batch that would encode larger is cut into two source batches."""
+    max_state_bytes: int = 256_000
+    max_output_bytes: int = 900_000
+    watermark_seconds: float = 5.0
+    """An idle owner appends a watermark this often."""
+    drain_seconds: float = 5.0
+    """How long a revocation waits for what is in flight before it abandons it."""
+    send_seconds: float = 30.0
+    """A send that is unacknowledged for so long is abandoned together with its producer."""
+    retain_seconds: float = 600.0
+    """A cleanly drained state is kept this long after a revocation."""
+    compaction_lag_ms: int = 300_000
+    """`min.compaction.lag.ms` of the changelog: until then every append can still be read."""
+    decoded_states: int = 200_000
+    """Decoded states kept warm per partition (two generations of this size)."""
+    retry_seconds: float = 1.0
+    whole_source: bool = True
+    """Refuse to begin an empty state on a source whose first records are gone."""
+    position_header: str | None = None
+    """Name of the header that carries `partition/offset/index` on every output."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the job keeps state in a changelog."""
+        return self.changelog is not None

@@ -1,0 +1,95 @@
+"""A log in memory, for simulation and tests; it keeps the contract of `Log` without a broker."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from agents.engine.errors import BatchTooLarge, Refused
+from agents.engine.log import Bounds
+from agents.engine.records import Entry, Headers, Record
+
+
+class MemoryRecord(NamedTuple):
+    """One record of a memory log."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class MemoryLog:
+    """Topics as lists.  `max_batch_bytes` bounds one append as a broker's message limit does."""
+
+    def __init__(self, topics: dict[str, int], *, max_batch_bytes: int = 2_000_000) -> None:
+        """Take the number of partitions of every topic."""
+        self._counts = dict(topics)
+        self._max = max_batch_bytes
+        self._records: dict[tuple[str, int], list[MemoryRecord]] = {
+            (topic, partition): [] for topic, count in topics.items() for partition in range(count)
+        }
+        self._ends: dict[tuple[str, int], int] = {}
+        self._begins: dict[tuple[str, int], int] = {}
+        self.clock_ms = 1_000_000
+
+    async def append(self, topic: str, partition: int, entries: Sequence[Entry]) -> int:
+        """Append at once; see `Log.append`."""
+        return self.append_now(topic, partition, entries)
+
+    def append_now(self, topic: str, partition: int, entries: Sequence[Entry]) -> int:
+        """Append without waiting; return the offset of the first entry."""
+        size = sum(entry.size() for entry in entries)
+        if size > self._max:
+            raise BatchTooLarge(f"{size} bytes do not fit into a batch of {self._max} for {topic}")
+        place = (topic, partition)
+        base = self._ends.get(place, 0)
+        kept = self._records[place]
+        for index, (key, value, headers) in enumerate(entries):
+            kept.append(MemoryRecord(topic, partition, base + index, self.clock_ms, key, value, tuple(headers)))
+        self._ends[place] = base + len(entries)
+        return base
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
+        """Yield one run; see `Log.read`."""
+        run = [record for record in self._records[topic, partition] if start <= record.offset < end]
+        if run:
+            yield run
+
+    async def bounds(self, topic: str, partition: int) -> Bounds:
+        """See `Log.bounds`."""
+        place = (topic, partition)
+        return Bounds(self._begins.get(place, 0), self._ends.get(place, 0))
+
+    async def partitions(self, topic: str) -> int:
+        """See `Log.partitions`."""
+        if topic not in self._counts:
+            raise Refused(f"topic {topic} does not exist: create it before the worker starts")
+        return self._counts[topic]
+
+    async def abandon(self) -> None:
+        """Nothing is ever unacknowledged here."""
+
+    def now_ms(self) -> int:
+        """Return the simulated clock."""
+        return self.clock_ms
+
+    def records(self, topic: str, partition: int) -> list[MemoryRecord]:
+        """Return what a partition holds."""
+        return list(self._records[topic, partition])
+
+    def compact(self, topic: str, partition: int, *, lag_ms: int) -> None:
+        """Keep the last offset of each key, as a broker does, among records older than the lag."""
+        place = (topic, partition)
+        limit = self.clock_ms - lag_ms
+        last = {record.key: record.offset for record in self._records[place]}
+        self._records[place] = [
+            record for record in self._records[place] if record.timestamp > limit or record.offset == last[record.key]
+        ]
+
+    def truncate(self, topic: str, partition: int, begin: int) -> None:
+        """Delete what lies before `begin`, as retention does."""
+        place = (topic, partition)
+        self._begins[place] = begin
+        self._records[place] = [record for record in self._records[place] if record.offset >= begin]

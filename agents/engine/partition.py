@@ -1,0 +1,268 @@
+"""One partition at work: fold, then outputs durable, then changelog durable, then committable.
+
+Up to `Job.in_flight` batches are unacknowledged at once.  Their outputs may overlap; their
+changelog batches are appended in order, each after the acknowledgement of the one before, and
+only if it lands exactly behind it.  Anything else in between is a foreign append.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+
+from agents.engine import changelog
+from agents.engine.errors import BatchTooLarge, ForeignAppend
+from agents.engine.fold import Destination, Fold, Outcome
+from agents.engine.job import Job
+from agents.engine.log import Log
+from agents.engine.records import Entry, Record
+from agents.engine.restore import Owned
+
+logger = logging.getLogger(__name__)
+
+_OUTPUT_BATCH_BYTES = 900_000
+
+
+@dataclasses.dataclass(slots=True)
+class Counters:
+    """What a partition has done since it was assigned; read by status lines and metrics."""
+
+    records: int = 0
+    outputs: int = 0
+    dead_letters: int = 0
+    batches: int = 0
+
+
+class Partition:
+    """Processes the records of one partition of the source in order."""
+
+    def __init__(
+        self,
+        job: Job,
+        log: Log,
+        number: int,
+        owned: Owned,
+        *,
+        counts: dict[str, int],
+        on_trouble: Callable[["Partition", BaseException], None],
+    ) -> None:
+        """Take over a restored partition.
+
+        `counts` has the number of partitions of the source and of every output topic.  `on_trouble`
+        is called once, from the loop, when the partition cannot go on; it then does nothing more.
+        """
+        self.number = number
+        self.table = owned.table
+        self.durable = owned.position
+        """Source offset up to which outputs and changelog are durable."""
+        self.folded = owned.position
+        self.changelog_next = owned.changelog_next
+        self.blocked: BaseException | None = None
+        """Why the next record cannot be folded yet (a document that is missing, say)."""
+        self.counters = Counters()
+        self._job = job
+        self._log = log
+        self._owner = uuid.uuid4().bytes
+        self._source_count = counts[job.source]
+        self._fold = Fold(job, owned.table, counts)
+        self._on_trouble = on_trouble
+        self._queue: collections.deque[Sequence[Record]] = collections.deque()
+        self.queued = 0
+        """Records that wait to be folded."""
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(job.in_flight)
+        self._tail: asyncio.Task[None] | None = None
+        self._limit = job.max_batch_records
+        self._closing = False
+        self._trouble: BaseException | None = None
+        self._runner: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to process."""
+        self._runner = asyncio.create_task(self._run(), name=f"{self._job.name}-{self.number}")
+
+    def submit(self, records: Sequence[Record]) -> None:
+        """Queue a run of records; records that are folded already are passed over."""
+        if self._closing or self._trouble is not None:
+            return
+        self._queue.append(records)
+        self.queued += len(records)
+        self._wake.set()
+
+    async def drain(self) -> bool:
+        """Stop folding and wait for what is in flight; return whether all of it became durable."""
+        self._closing = True
+        self._wake.set()
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+        if self._tail is not None:
+            await asyncio.wait([self._tail], timeout=self._job.drain_seconds)
+        return self._trouble is None and self.durable == self.folded
+
+    async def close(self) -> None:
+        """Stop at once, whatever is in flight."""
+        self._closing = True
+        for task in (self._runner, self._tail):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        try:
+            while not self._closing:
+                records = await self._next()
+                await self._slots.acquire()
+                outcome = self._fold_within_limits(records) if records else Outcome(position=self.folded)
+                self._requeue(records[outcome.consumed :])
+                if outcome.consumed or not records:
+                    self._advance(outcome)
+                else:
+                    self._slots.release()
+                if outcome.blocked is not None:
+                    await self._wait_blocked(outcome.blocked)
+                elif records:
+                    self.blocked = None
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every failure of the engine goes to the worker
+            self._fail(error)
+
+    async def _next(self) -> list[Record]:
+        """Return the next records to fold, or nothing when only a watermark is due."""
+        while not self._queue:
+            self._wake.clear()
+            if self._trouble is not None:
+                raise asyncio.CancelledError
+            try:
+                async with asyncio.timeout(self._job.watermark_seconds if self._job.stateful else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                return []
+        taken: list[Record] = []
+        limit = self._limit
+        while self._queue and len(taken) < limit:
+            run = self._queue.popleft()
+            room = limit - len(taken)
+            if len(run) > room:
+                self._queue.appendleft(run[room:])
+                run = run[:room]
+            taken += run
+        self.queued -= len(taken)
+        if taken and taken[0].offset <= self.folded:
+            taken = [record for record in taken if record.offset > self.folded]
+            return taken or await self._next()
+        return taken
+
+    def _requeue(self, records: Sequence[Record]) -> None:
+        if records:
+            self._queue.appendleft(records)
+            self.queued += len(records)
+
+    def _fold_within_limits(self, records: list[Record]) -> Outcome:
+        """Fold as many of the records as fit into one changelog batch."""
+        budget = self._job.max_batch_bytes
+        while True:
+            outcome = self._fold(records)
+            size = outcome.changes_size()
+            if size <= budget:
+                if size < budget // 4:
+                    self._limit = min(self._limit * 2, self._job.max_batch_records)
+                return outcome
+            if len(records) == 1:
+                raise BatchTooLarge(
+                    f"one record ({self._job.source}/{self.number}/{records[0].offset}) changes {size} bytes of "
+                    f"state, more than max_batch_bytes {budget}: raise it together with the changelog's "
+                    f"max.message.bytes"
+                )
+            self._fold.undo()
+            records = records[: max(1, len(records) // 2)]
+            self._limit = max(1, len(records))
+
+    def _advance(self, outcome: Outcome) -> None:
+        self.folded = outcome.position
+        counters = self.counters
+        counters.records += outcome.consumed
+        counters.outputs += outcome.outputs
+        counters.dead_letters += outcome.dead_letters
+        counters.batches += 1
+        self._tail = asyncio.create_task(self._publish(outcome, self._tail))
+
+    async def _publish(self, outcome: Outcome, previous: asyncio.Task[None] | None) -> None:
+        """Make one batch durable: outputs, then (after the batch before) the changelog."""
+        try:
+            if outcome.sends:
+                await send_all(self._log, outcome.sends)
+            if previous is not None:
+                await previous
+            if self._trouble is not None:
+                return
+            if self._job.changelog is not None:
+                await self._write_changelog(self._job.changelog, outcome)
+            self.durable = outcome.position
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every failure of the engine goes to the worker
+            self._fail(error)
+        finally:
+            self._slots.release()
+
+    async def _write_changelog(self, topic: str, outcome: Outcome) -> None:
+        entries = changelog.batch(outcome.changes, outcome.position, self._source_count, self._owner)
+        base = await self._log.append(topic, self.number, entries)
+        if base != self.changelog_next:
+            raise ForeignAppend(
+                f"{topic}/{self.number}: appended at {base}, expected {self.changelog_next}; another process "
+                f"writes to this changelog"
+            )
+        self.changelog_next = base + len(entries)
+
+    async def _wait_blocked(self, reason: BaseException) -> None:
+        if self.blocked is None:
+            logger.warning("%s/%d waits: %s", self._job.source, self.number, reason)
+        self.blocked = reason
+        await asyncio.sleep(self._job.retry_seconds)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._trouble is None:
+            self._trouble = error
+            self._wake.set()
+            self._on_trouble(self, error)
+
+
+def _batches(entries: list[Entry]) -> list[list[Entry]]:
+    """Cut entries into runs that fit into one record batch each."""
+    runs: list[list[Entry]] = [[]]
+    size = 0
+    for entry in entries:
+        needed = entry.size()
+        if size + needed > _OUTPUT_BATCH_BYTES and runs[-1]:
+            runs.append([])
+            size = 0
+        runs[-1].append(entry)
+        size += needed
+    return runs
+
+
+async def _send_in_order(log: Log, topic: str, partition: int, entries: list[Entry]) -> None:
+    for run in _batches(entries):
+        await log.append(topic, partition, run)
+
+
+async def send_all(log: Log, sends: dict[Destination, list[Entry]]) -> None:
+    """Append to all destinations, side by side; return when every append is acknowledged.
+
+    Raises the first error, after the other appends have ended.
+    """
+    pending: list[Awaitable[None]] = [
+        _send_in_order(log, topic, partition, entries) for (topic, partition), entries in sends.items()
+    ]
+    if len(pending) == 1:
+        await pending[0]
+        return
+    results = await asyncio.gather(*pending, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

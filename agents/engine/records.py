@@ -1,0 +1,66 @@
+"""What goes into a step and what comes out of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """One record read from a log; aiokafka's `ConsumerRecord` satisfies it without a copy."""
+
+    @property
+    def topic(self) -> str:
+        """Topic that the record was read from."""
+
+    @property
+    def partition(self) -> int:
+        """Partition that the record was read from."""
+
+    @property
+    def offset(self) -> int:
+        """Offset within the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Append or create time, milliseconds since 1970."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key, or None."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value, or None for a tombstone."""
+
+    @property
+    def headers(self) -> Headers:
+        """Headers in their order."""
+
+
+class Output(NamedTuple):
+    """What a step sends; a plain tuple of the first four or all five fields does as well.
+
+    `partition` None lets the engine choose by the key.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None = None
+
+
+class Entry(NamedTuple):
+    """One record to be appended to a partition that is already chosen."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+    def size(self) -> int:
+        """Return an upper bound of the encoded size, bytes."""
+        bound = 40 + len(self.key or b"") + len(self.value or b"")
+        for name, content in self.headers:
+            bound += 10 + len(name) + len(content)
+        return bound

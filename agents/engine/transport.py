@@ -1,0 +1,235 @@
+"""A transport for Faust that moves runs of records instead of single ones.
+
+Register it as an entry point `faust.transports` and use the URL scheme `engine+kafka://`.  One
+Faust message is one run of records of one topic-partition.  Faust's acknowledgements, gaps and
+commit bookkeeping are not used: the engine knows what is durable, and only that is committed.
+
+Names of Faust that are private are held by tests/agents/engine/test_private_names.py.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar, NamedTuple, cast
+
+import aiokafka
+import faust
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import Message
+
+from agents.engine.worker import Engine
+
+logger = logging.getLogger(__name__)
+
+SCHEME = "engine+kafka"
+_BUSY_FETCH_SECONDS = 0.02
+"""How long to wait for records while a partition is held back because its queue is full."""
+
+
+class Run(NamedTuple):
+    """The value of one Faust message: records of one partition.
+
+    `serial` numbers the fetch.  It is drawn before the fetch begins, so that a run whose fetch
+    began before a rewind can be told from one that began after it.
+    """
+
+    serial: int
+    records: list[aiokafka.ConsumerRecord]
+
+
+class RunSchema(faust.Schema):  # type: ignore[misc]
+    """Hands a run to the agent as it is."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Return Faust's decoding function: it decodes nothing."""
+
+        async def decode(message: Message, *, propagate: bool = False) -> Any:  # noqa: ARG001 - Faust's signature
+            return app.create_event(message.key, message.value, message.headers, message)
+
+        return decode
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread around a consumer that the application builds."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        self._assignor = StickyPartitionAssignor
+        return transport.app.engine_options.new_consumer()
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        wanted = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned}
+        if not wanted:
+            return False
+        try:
+            await consumer.commit(wanted)
+        except (CommitFailedError, IllegalStateError) as error:
+            logger.info("commit refused, the group is rebalancing: %s", error)
+            return False
+        except KafkaError as error:
+            logger.warning("commit failed and will be tried again: %r", error)
+            return False
+        return True
+
+    async def committed(self, tp: TP) -> int | None:
+        """Return the group's committed offset."""
+        offset = await self.call_thread(self._ensure_consumer().committed, tp)
+        return None if offset is None else int(offset)
+
+
+class _NoReadOffsets(dict[TP, None]):
+    """Faust drops what lies below the offset it read last; after a rewind that would lose records.
+
+    The engine passes over what it has folded, so Faust need remember nothing.
+    """
+
+    def __getitem__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: Any) -> None:
+        pass
+
+    def update(self, *_: Any, **__: Any) -> None:
+        """Remember nothing."""
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Feeds runs to the agent and commits what the engine calls durable."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._engine: Engine = self.app.engine_options.engine
+        self._source: str = self._engine.job.source
+        self._engine.bind(self, self.app.engine_options.on_fatal)
+        self._read_offset = _NoReadOffsets()
+        self._serial = 0
+        self._held: set[TP] = set()
+        self._between_fetches = asyncio.Condition()
+        self._idle = True
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's signature
+        """Yield one message per partition and fetch; its value is a `Run`."""
+        if not self.flow_active:
+            await self.wait(cast("Any", self.can_resume_flow))
+        generation = self.app.consumer_generation_id
+        active = self._get_active_partitions()
+        wanted = {tp for tp in active if self._engine.wants(tp.partition) and tp not in self._held}
+        if not wanted:
+            await self.sleep(_BUSY_FETCH_SECONDS)
+            return
+        all_in = len(wanted) == len(active)
+        self._serial += 1
+        serial = self._serial
+        self._idle = False
+        try:
+            fetched = await self._getmany(wanted, timeout if all_in else _BUSY_FETCH_SECONDS)
+        finally:
+            self._idle = True
+            async with self._between_fetches:
+                self._between_fetches.notify_all()
+        if not self.flow_active or generation != self.app.consumer_generation_id:
+            return
+        for tp, records in fetched.items():
+            if records:
+                yield TP(*tp), self._message(tp, Run(serial, records))
+
+    def _message(self, tp: TP, run: Run) -> Message:
+        last = run.records[-1]
+        return Message(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            None,
+            None,
+            cast("Any", run),
+            None,
+            0,
+            0,
+            TP(*tp),
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Do nothing: `Engine.wants` bounds what is queued."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Do nothing, as above."""
+
+    async def perform_seek(self) -> None:
+        """Restore the assigned partitions and seek behind their states (heartbeats go on meanwhile)."""
+        numbers = [tp.partition for tp in self.assignment() if tp.topic == self._source]
+        try:
+            positions = await self._engine.assign(numbers)
+            self._engine.admit(await self.rewind(positions))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a refused partition ends the process with its remedy
+            await self.app.engine_options.on_fatal(error)
+            await asyncio.Event().wait()
+
+    async def rewind(self, positions: Mapping[int, int]) -> int:
+        """Seek; return the serial number of the last run that was fetched before."""
+        tps = {TP(self._source, number): offset for number, offset in positions.items()}
+        self._held.update(tps)
+        async with self._between_fetches:
+            await self._between_fetches.wait_for(lambda: self._idle)
+        if tps:
+            await self._thread.seek_wait(tps)
+        self._held.difference_update(tps)
+        return self._serial
+
+    async def committed(self, partition: int) -> int | None:
+        """Return the group's committed offset of a partition of the source."""
+        return await cast("ConsumerThread", self._thread).committed(TP(self._source, partition))
+
+    async def check_ownership(self) -> bool:
+        """Commit what is durable; the coordinator accepts that from a current member only."""
+        assigned = {tp for tp in self.assignment() if tp.topic == self._source}
+        offsets = {tp: offset for tp in assigned if (offset := await self.committed(tp.partition)) is not None}
+        if not offsets:
+            return bool(assigned)
+        return bool(await self._thread.commit(offsets))
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002 - Faust's
+        """Commit what the engine calls durable and has not been committed yet."""
+        durable = {TP(self._source, number): offset for number, offset in self._engine.durable().items()}
+        fresh = {tp: offset for tp, offset in durable.items() if self._committed_offset[tp] != offset}
+        if not fresh or not await self._thread.commit(fresh):
+            return False
+        self._committed_offset.update(fresh)
+        return True
+
+    async def wait_empty(self) -> None:
+        """Drain the engine, then commit: called before partitions are given up and at the end."""
+        await self._engine.revoke()
+        await self.commit()
+        self._engine.forget()
+
+    async def on_stop(self) -> None:
+        """Drain and commit for the last time."""
+        await self.wait_empty()
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Do nothing: lag is measured from the log, not guessed from Faust's monitor."""
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with runs for messages."""
+
+    Consumer: ClassVar[type[Any]] = Consumer
+    default_port = 9092
+
+
+def runs_topic(app: faust.App, name: str) -> Any:
+    """Return a Faust topic whose messages are runs."""
+    return app.topic(name, schema=RunSchema(), acks=False)

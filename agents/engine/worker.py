@@ -1,0 +1,192 @@
+"""The partitions that this process owns, and what happens when one of them is in trouble."""
+
+import asyncio
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from agents.engine.errors import ForeignAppend, SendAbandoned
+from agents.engine.job import Job
+from agents.engine.log import Log
+from agents.engine.partition import Partition
+from agents.engine.records import Record
+from agents.engine.restore import Owned, restore
+
+logger = logging.getLogger(__name__)
+
+_QUEUE_BATCHES = 2
+_NOTHING = sys.maxsize
+"""Barrier that admits no run."""
+
+
+class Source(Protocol):
+    """What the engine needs of the consumer that feeds it."""
+
+    async def committed(self, partition: int) -> int | None:
+        """Return the group's committed offset of a partition of the source."""
+
+    async def check_ownership(self) -> bool:
+        """Ask the group's coordinator (not the local memory) whether this member is still in it."""
+
+    async def rewind(self, positions: Mapping[int, int]) -> int:
+        """Seek; return the serial number of the last run that was fetched before."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Kept:
+    owned: Owned
+    until: float
+
+
+class Engine:
+    """Runs one job over the partitions assigned to this process."""
+
+    def __init__(self, job: Job, log: Log, *, rebuild: bool = False) -> None:
+        """Take the job and a started log; `rebuild` folds each state again from the whole source, once."""
+        self.job = job
+        self.log = log
+        self.partitions: dict[int, Partition] = {}
+        self.counts: dict[str, int] = {}
+        self._kept: dict[int, _Kept] = {}
+        self._rebuild = rebuild
+        self._rebuilt: set[int] = set()
+        self._barrier = _NOTHING
+        self._source: Source | None = None
+        self._on_fatal: Callable[[BaseException], Awaitable[None]] | None = None
+        self._recovery: asyncio.Task[None] | None = None
+        self._troubles: list[BaseException] = []
+
+    def bind(self, source: Source, on_fatal: Callable[[BaseException], Awaitable[None]]) -> None:
+        """Connect the consumer that feeds this engine, and what to do when the process must end."""
+        self._source = source
+        self._on_fatal = on_fatal
+
+    async def assign(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Restore the partitions and start them; return the source offset at which to read each.
+
+        Every run is dropped until `admit` is called.  Raises Refused with the remedy.
+        """
+        assert self._source is not None
+        self._barrier = _NOTHING
+        await self._load_counts()
+        started = time.monotonic()
+        owned: dict[int, Owned] = {}
+        for number in sorted(numbers):
+            owned[number] = await restore(
+                self.job,
+                self.log,
+                number,
+                committed=await self._source.committed(number),
+                counts=self.counts,
+                kept=self._take_kept(number),
+                rebuild=self._rebuild and number not in self._rebuilt,
+            )
+            self._rebuilt.add(number)
+        for number, state in owned.items():
+            partition = Partition(self.job, self.log, number, state, counts=self.counts, on_trouble=self._on_trouble)
+            self.partitions[number] = partition
+            partition.start()
+        logger.info(
+            "%s: restored partitions %s with %d states in %.2f s",
+            self.job.name,
+            sorted(owned),
+            sum(len(state.table) for state in owned.values()),
+            time.monotonic() - started,
+        )
+        return {number: state.resume for number, state in owned.items()}
+
+    def admit(self, serial: int) -> None:
+        """Take runs again, except those that were fetched before (serial number up to `serial`)."""
+        self._barrier = serial
+
+    def submit(self, number: int, records: Sequence[Record], serial: int) -> None:
+        """Hand over a run; a run of a revoked partition or from before a rewind is dropped."""
+        partition = self.partitions.get(number)
+        if partition is not None and serial > self._barrier:
+            partition.submit(records)
+
+    def wants(self, number: int) -> bool:
+        """Return whether a partition has room for more records."""
+        partition = self.partitions.get(number)
+        return partition is not None and partition.queued < _QUEUE_BATCHES * self.job.max_batch_records
+
+    def durable(self) -> dict[int, int]:
+        """Return the source offsets that may be committed (the next to read), by partition."""
+        return {
+            number: partition.durable + 1 for number, partition in self.partitions.items() if partition.durable >= 0
+        }
+
+    async def revoke(self) -> None:
+        """Drain every partition; keep the states of those that became durable, abandon the rest."""
+        self._barrier = _NOTHING
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.wait([self._recovery])
+        partitions = list(self.partitions.values())
+        drained = await asyncio.gather(*(partition.drain() for partition in partitions))
+        until = time.monotonic() + self.job.retain_seconds
+        for partition, clean in zip(partitions, drained, strict=True):
+            if clean and self.job.stateful:
+                owned = Owned(partition.table, partition.durable, partition.changelog_next)
+                self._kept[partition.number] = _Kept(owned, until)
+        if not all(drained):
+            logger.warning("%s: not drained in time; abandoning what is in flight", self.job.name)
+            await self._discard()
+
+    def forget(self) -> None:
+        """Drop all partitions; call after the last commit that follows `revoke`."""
+        self.partitions.clear()
+
+    async def stop(self) -> None:
+        """End all work without waiting for what is in flight."""
+        for partition in list(self.partitions.values()):
+            await partition.close()
+        self.partitions.clear()
+
+    def _take_kept(self, number: int) -> Owned | None:
+        kept = self._kept.pop(number, None)
+        if kept is None or kept.until < time.monotonic():
+            return None
+        return kept.owned
+
+    async def _load_counts(self) -> None:
+        for topic in (self.job.source, *self.job.outputs):
+            self.counts[topic] = await self.log.partitions(topic)
+
+    async def _discard(self) -> None:
+        for partition in list(self.partitions.values()):
+            await partition.close()
+        await self.log.abandon()
+
+    def _on_trouble(self, _partition: Partition, error: BaseException) -> None:
+        self._troubles.append(error)
+        if self._recovery is None or self._recovery.done():
+            self._recovery = asyncio.create_task(self._recover())
+
+    async def _recover(self) -> None:
+        """Begin again from the logs without leaving the group, as long as the group counts on us."""
+        assert self._source is not None
+        assert self._on_fatal is not None
+        try:
+            while self._troubles:
+                for error in self._troubles:
+                    if not isinstance(error, ForeignAppend | SendAbandoned):
+                        raise error
+                logger.warning("%s: %s; restoring from the logs", self.job.name, self._troubles[0])
+                self._barrier = _NOTHING
+                numbers = list(self.partitions)
+                await self._discard()
+                self.partitions.clear()
+                self._troubles.clear()
+                if not await self._source.check_ownership():
+                    logger.warning("%s: the group has moved on; waiting for its next assignment", self.job.name)
+                    return
+                positions = await self.assign(numbers)
+                self.admit(await self._source.rewind(positions))
+        except asyncio.CancelledError:
+            raise
+        except Exception as fatal:  # noqa: BLE001 - whatever it is, the process must end and say so
+            await self._on_fatal(fatal)
