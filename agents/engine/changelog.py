@@ -95,11 +95,10 @@ class Restored:
             self.next_offset = record.offset + 1
             fence = fence_of(record)
             late = fence < self.position
+            self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
             key = record.key
             if key == WATERMARK:
-                watermark = Watermark.decode(record.value or b"")
-                self.partitions = watermark.partitions
-                self.position = max(self.position, watermark.position)
+                self.partitions = Watermark.decode(record.value or b"").partitions
                 continue
             assert key is not None
             if late:
