@@ -1,0 +1,1 @@
+"""The contract: topics, Avro schemas, codec and typed records. Imports nothing of ours."""
