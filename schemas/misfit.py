@@ -34,22 +34,26 @@ def misfit(schema: Any, value: Any, where: str, named: dict[str, Any] | None = N
         if schema in _PRIMITIVES:
             return None if _PRIMITIVES[schema](value) else _wrong(schema, value, where)
         schema = names[schema]
-    kind = schema["type"]
-    if kind == "record":
-        return _misfit_record(schema, value, where, names)
-    if kind == "enum":
-        names[schema["name"]] = schema
-        fits = isinstance(value, str) and value in schema["symbols"]
-        return None if fits else f"{where}: expected one of {', '.join(schema['symbols'])}"
-    if kind == "array":
-        if not isinstance(value, list):
-            return _wrong("array", value, where)
-        return _first(misfit(schema["items"], item, f"{where}[{i}]", names) for i, item in enumerate(value))
-    if kind == "map":
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            return _wrong("map with text keys", value, where)
-        return _first(misfit(schema["values"], item, f"{where}[{key!r}]", names) for key, item in value.items())
-    return misfit(kind, value, where, names)
+    check = _COMPLEX.get(schema["type"])
+    return check(schema, value, where, names) if check else misfit(schema["type"], value, where, names)
+
+
+def _misfit_enum(schema: Any, value: Any, where: str, names: dict[str, Any]) -> str | None:
+    names[schema["name"]] = schema
+    fits = isinstance(value, str) and value in schema["symbols"]
+    return None if fits else f"{where}: expected one of {', '.join(schema['symbols'])}"
+
+
+def _misfit_array(schema: Any, value: Any, where: str, names: dict[str, Any]) -> str | None:
+    if not isinstance(value, list):
+        return _wrong("array", value, where)
+    return _first(misfit(schema["items"], item, f"{where}[{i}]", names) for i, item in enumerate(value))
+
+
+def _misfit_map(schema: Any, value: Any, where: str, names: dict[str, Any]) -> str | None:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        return _wrong("map with text keys", value, where)
+    return _first(misfit(schema["values"], item, f"{where}[{key!r}]", names) for key, item in value.items())
 
 
 def _misfit_record(schema: Any, value: Any, where: str, names: dict[str, Any]) -> str | None:
@@ -81,6 +85,14 @@ def _misfit_union(schema: list[Any], value: Any, where: str, names: dict[str, An
         branch if isinstance(branch, str) else branch.get("name", branch["type"]) for branch in schema
     )
     return _wrong(expected, value, where)
+
+
+_COMPLEX: Final = {
+    "record": _misfit_record,
+    "enum": _misfit_enum,
+    "array": _misfit_array,
+    "map": _misfit_map,
+}
 
 
 def _first(reasons: Any) -> str | None:
