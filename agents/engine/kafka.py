@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from agents.engine.errors import BatchTooLarge, EngineError, Refused, SendAbandoned
 from agents.engine.log import Bounds
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 _SEQUENCE_LIMIT = 2**30
 """aiokafka's sequence numbers wrap wrongly at 2^31: a producer is renewed well before."""
 _KILL_SECONDS = 2.0
+_METADATA_SECONDS = 15.0
 
 
 class KafkaLog:
@@ -111,11 +113,15 @@ class KafkaLog:
 
     async def partitions(self, topic: str) -> int:
         """See `Log.partitions`."""
-        reader = await self._open_reader()
-        await reader.topics()
-        found = reader.partitions_for_topic(topic)
-        if not found:
-            raise Refused(f"topic {topic} does not exist or may not be described: create it, or grant DESCRIBE")
+        producer = self._producer or await self._open()
+        try:
+            async with asyncio.timeout(_METADATA_SECONDS):
+                found = await producer.partitions_for(topic)
+        except (TimeoutError, UnknownTopicOrPartitionError, TopicAuthorizationFailedError) as error:
+            raise Refused(
+                f"topic {topic} does not exist or may not be described ({type(error).__name__}): "
+                f"create it before the worker starts, or grant DESCRIBE"
+            ) from error
         return len(found)
 
     async def abandon(self) -> None:

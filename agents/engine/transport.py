@@ -14,9 +14,8 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
 import faust
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
@@ -57,13 +56,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread around a consumer that the application builds."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        self._assignor = StickyPartitionAssignor
         return transport.app.engine_options.new_consumer()
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()
-        wanted = {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned}
+        wanted = {
+            TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned
+        }
         if not wanted:
             return False
         try:
@@ -78,7 +78,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def committed(self, tp: TP) -> int | None:
         """Return the group's committed offset."""
-        offset = await self.call_thread(self._ensure_consumer().committed, tp)
+        offset = await self.call_thread(self._ensure_consumer().committed, TopicPartition(*tp))
         return None if offset is None else int(offset)
 
 
