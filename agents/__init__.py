@@ -1,0 +1,1 @@
+"""Who does the work: engine, journal, clients, platform, channels, operations, command line."""

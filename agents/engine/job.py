@@ -2,9 +2,10 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from agents.engine.errors import EngineError
 from agents.engine.records import Output, Record
 from agents.engine.table import StateTable
 
@@ -26,6 +27,7 @@ class StateCodec(Protocol):
         """Return the state; raise if its version is newer than this release knows."""
 
 
+Prepare = Callable[[Sequence[Record]], Awaitable[None]]
 DeadLetter = Callable[[Record, BaseException], Output]
 Partitioner = Callable[[str, bytes | None, int], int]
 
@@ -73,8 +75,19 @@ class Job:
     retry_seconds: float = 1.0
     whole_source: bool = True
     """Refuse to begin an empty state on a source whose first records are gone."""
+    prepare: Prepare | None = None
+    """Called with each run before it is folded, to fetch what the step will look up (schemas, keys).
+
+    Stateless jobs only, since a fold may depend on its log alone.  What it raises blocks the
+    partition until a later call succeeds.
+    """
     position_header: str | None = None
     """Name of the header that carries `partition/offset/index` on every output."""
+
+    def __post_init__(self) -> None:
+        """Refuse a combination that could not be replayed."""
+        if self.prepare is not None and self.changelog is not None:
+            raise EngineError(f"job {self.name}: a fold with state depends on its log alone, so it takes no `prepare`")
 
     @property
     def stateful(self) -> bool:

@@ -114,6 +114,8 @@ class Partition:
         try:
             while not self._closing:
                 records = await self._next()
+                if records and self._job.prepare is not None and not await self._prepared(records):
+                    continue
                 await self._slots.acquire()
                 outcome = self._fold_within_limits(records) if records else Outcome(position=self.folded)
                 self._requeue(records[outcome.consumed :])
@@ -155,6 +157,19 @@ class Partition:
             taken = [record for record in taken if record.offset > self.folded]
             return taken or await self._next()
         return taken
+
+    async def _prepared(self, records: list[Record]) -> bool:
+        """Let the job fetch what its step will look up; on failure wait and put the records back."""
+        assert self._job.prepare is not None
+        try:
+            await self._job.prepare(records)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a service that is away delays records, it loses none
+            self._requeue(records)
+            await self._wait_blocked(error)
+            return False
+        return True
 
     def _requeue(self, records: Sequence[Record]) -> None:
         if records:

@@ -1,0 +1,1 @@
+"""The one log that decides: the router copies interactions into it, the coordinator adds control records."""

@@ -1,0 +1,131 @@
+"""Clients of Kafka, not yet started.
+
+The time-outs decide survival: with aiokafka's defaults a frozen leader stops a client for its whole
+freeze, with these it was 5 s to produce and 11 s to consume.
+"""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import faust
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+
+class Secret(Protocol):
+    """A secret that does not print itself."""
+
+    def get_secret_value(self) -> str:
+        """Return the secret."""
+
+
+class Connection(Protocol):
+    """What of the settings says how Kafka is reached (`agents.settings.KafkaSettings`)."""
+
+    bootstrap: str | None
+    security_protocol: Any
+    sasl_mechanism: Any
+    sasl_username: str | None
+    sasl_password: Secret | None
+    ssl_cafile: Any
+    ssl_certfile: Any
+    ssl_keyfile: Any
+
+
+_SURVIVAL: dict[str, Any] = {"metadata_max_age_ms": 5_000, "retry_backoff_ms": 100}
+_BATCH_BYTES = 1_100_000
+
+
+def producer(connection: Connection, **overrides: Any) -> AIOKafkaProducer:
+    """Return an idempotent producer whose batches hold up to 1.1 MB."""
+    options = {
+        "enable_idempotence": True,
+        "request_timeout_ms": 5_000,
+        "max_batch_size": _BATCH_BYTES,
+        "max_request_size": 4 * _BATCH_BYTES,
+        **_common(connection),
+        **overrides,
+    }
+    return AIOKafkaProducer(**options)
+
+
+def consumer(connection: Connection, *topics: str, group: str | None = None, **overrides: Any) -> AIOKafkaConsumer:
+    """Return a consumer that commits nothing by itself; without a group it belongs to none.
+
+    An offset outside the log is an error, never a silent jump, unless `auto_offset_reset` says otherwise.
+    """
+    options = {
+        "group_id": group,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "request_timeout_ms": 11_000,
+        "session_timeout_ms": 10_000,
+        "heartbeat_interval_ms": 1_000,
+        "fetch_max_wait_ms": 50,
+        **_common(connection),
+        **overrides,
+    }
+    return AIOKafkaConsumer(*topics, **options)
+
+
+def admin(connection: Connection, **overrides: Any) -> AIOKafkaAdminClient:
+    """Return an admin client.  Its calls return error codes: check them."""
+    options = {"request_timeout_ms": 15_000, **_common(connection), **overrides}
+    return AIOKafkaAdminClient(**options)
+
+
+def faust_options(connection: Connection) -> dict[str, Any]:
+    """Return the keyword arguments of `faust.App` that say how Kafka is reached."""
+    context = ssl_context(connection)
+    if connection.security_protocol.startswith("SASL"):
+        credentials: Any = faust.SASLCredentials(
+            username=connection.sasl_username,
+            password=_password(connection),
+            mechanism=connection.sasl_mechanism,
+            ssl_context=context,
+        )
+        credentials.protocol = faust.types.AuthProtocol[connection.security_protocol]
+        return {"broker_credentials": credentials}
+    if context is not None:
+        return {"broker_credentials": faust.SSLCredentials(context)}
+    return {}
+
+
+def ssl_context(connection: Connection) -> ssl.SSLContext | None:
+    """Return the TLS context of a connection, or None where it uses no TLS.
+
+    Raises OSError or ssl.SSLError when a file is missing or no certificate.
+    """
+    if "SSL" not in connection.security_protocol:
+        return None
+    context = ssl.create_default_context(cafile=_text(connection.ssl_cafile))
+    if connection.ssl_certfile is not None:
+        context.load_cert_chain(str(connection.ssl_certfile), _text(connection.ssl_keyfile))
+    return context
+
+
+def _common(connection: Connection) -> Mapping[str, Any]:
+    if connection.bootstrap is None:
+        raise ValueError("kafka.bootstrap is not set and no embedded platform was started for this process")
+    options: dict[str, Any] = {
+        **_SURVIVAL,
+        "bootstrap_servers": connection.bootstrap,
+        "security_protocol": connection.security_protocol,
+    }
+    context = ssl_context(connection)
+    if context is not None:
+        options["ssl_context"] = context
+    if connection.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = connection.sasl_mechanism
+        options["sasl_plain_username"] = connection.sasl_username
+        options["sasl_plain_password"] = _password(connection)
+    return options
+
+
+def _password(connection: Connection) -> str:
+    return "" if connection.sasl_password is None else connection.sasl_password.get_secret_value()
+
+
+def _text(path: Any) -> str | None:
+    return None if path is None else str(path)

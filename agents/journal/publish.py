@@ -1,0 +1,91 @@
+"""Publishing a document: durable first, then approved; the coordinator turns the approval into activations."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from schemas import headers as names
+from schemas.codec import EMBEDDED, Codec
+
+POLICIES = "crm.policies.v1"
+MODELS = "crm.models.v1"
+APPROVALS = "crm.approvals.v1"
+TOPIC_OF_KIND = {"policy": POLICIES, "model": MODELS}
+
+
+class Producer(Protocol):
+    """What publishing needs of a producer: aiokafka's, idempotent and started."""
+
+    async def send_and_wait(self, topic: str, value: bytes, *, key: bytes, headers: Sequence[tuple[str, bytes]]) -> Any:
+        """Append one record and wait for its acknowledgement; returns its metadata."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """A document that was checked: `kind` is policy or model, `raw` its bytes as written by its author."""
+
+    kind: str
+    name: str
+    version: str
+    raw: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the bytes: the document's identity."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def key(self) -> bytes:
+        """Key in its compacted topic."""
+        return f"{self.kind}/{self.name}/{self.version}".encode()
+
+
+async def publish_document(
+    producer: Producer, document: Document, *, approved_by: str, codec: Codec = EMBEDDED, approved_at: int | None = None
+) -> int:
+    """Write a document, then its approval; return the approval's offset, which is the activation's sequence.
+
+    `approved_at` is milliseconds since 1970, by default now.  The caller has checked the document,
+    and that no other bytes stand under the same name and version (see `conflict`).
+    """
+    await producer.send_and_wait(
+        TOPIC_OF_KIND[document.kind],
+        document.raw,
+        key=document.key,
+        headers=[(names.SHA256, document.sha256.encode())],
+    )
+    approval = {
+        "kind": document.kind.upper(),
+        "name": document.name,
+        "version": document.version,
+        "sha256": document.sha256,
+        "sequence": -1,
+        "approved_by": approved_by,
+        "approved_at": int(time.time() * 1000) if approved_at is None else approved_at,
+    }
+    metadata = await producer.send_and_wait(
+        APPROVALS,
+        codec.encode("Control", {"body": approval}),
+        key=f"{document.kind}/{document.name}".encode(),
+        headers=[],
+    )
+    return int(metadata.offset)
+
+
+def conflict(document: Document, records: Sequence[Any]) -> str | None:
+    """Return why a document may not be published beside those that exist, or None.
+
+    `records` are all records of its compacted topic.  A document is immutable: the same name and
+    version with other bytes is refused; the same bytes again are harmless.
+    """
+    for record in records:
+        if record.key == document.key and record.value is not None:
+            digest = hashlib.sha256(record.value).hexdigest()
+            if digest != document.sha256:
+                return (
+                    f"{document.kind} {document.name} version {document.version} exists with other content "
+                    f"(sha256 {digest[:12]}…): documents never change, raise the version"
+                )
+    return None
