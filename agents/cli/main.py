@@ -1,10 +1,53 @@
 """The command `attune`: one typer application, a module for each noun."""
 
+import importlib.metadata
+import sys
+from typing import Annotated
+
+import click
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+from agents.cli import worker
+from agents.errors import AttuneError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Customer interactions from Kafka into state, churn risk, suppressions and next best actions.",
+)
+app.add_typer(worker.app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("attune-streams"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Customer interactions from Kafka into state, churn risk, suppressions and next best actions."""
+    del version
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line: exit 0 when it worked, 1 when it failed, 2 when it was used wrongly."""
+    try:
+        app()
+    except AttuneError as error:
+        sys.stderr.write(f"attune: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  next: {error.hint}\n")
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except click.exceptions.Abort:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

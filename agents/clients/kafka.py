@@ -6,38 +6,20 @@ freeze, with these it was 5 s to produce and 11 s to consume.
 
 import ssl
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-
-class Secret(Protocol):
-    """A secret that does not print itself."""
-
-    def get_secret_value(self) -> str:
-        """Return the secret."""
-
-
-class Connection(Protocol):
-    """What of the settings says how Kafka is reached (`agents.settings.KafkaSettings`)."""
-
-    bootstrap: str | None
-    security_protocol: Any
-    sasl_mechanism: Any
-    sasl_username: str | None
-    sasl_password: Secret | None
-    ssl_cafile: Any
-    ssl_certfile: Any
-    ssl_keyfile: Any
+from agents.settings import KafkaSettings
 
 
 _SURVIVAL: dict[str, Any] = {"metadata_max_age_ms": 5_000, "retry_backoff_ms": 100}
 _BATCH_BYTES = 1_100_000
 
 
-def producer(connection: Connection, **overrides: Any) -> AIOKafkaProducer:
+def producer(connection: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
     """Return an idempotent producer whose batches hold up to 1.1 MB."""
     options = {
         "enable_idempotence": True,
@@ -50,7 +32,7 @@ def producer(connection: Connection, **overrides: Any) -> AIOKafkaProducer:
     return AIOKafkaProducer(**options)
 
 
-def consumer(connection: Connection, *topics: str, group: str | None = None, **overrides: Any) -> AIOKafkaConsumer:
+def consumer(connection: KafkaSettings, *topics: str, group: str | None = None, **overrides: Any) -> AIOKafkaConsumer:
     """Return a consumer that commits nothing by itself; without a group it belongs to none.
 
     An offset outside the log is an error, never a silent jump, unless `auto_offset_reset` says otherwise.
@@ -69,13 +51,13 @@ def consumer(connection: Connection, *topics: str, group: str | None = None, **o
     return AIOKafkaConsumer(*topics, **options)
 
 
-def admin(connection: Connection, **overrides: Any) -> AIOKafkaAdminClient:
+def admin(connection: KafkaSettings, **overrides: Any) -> AIOKafkaAdminClient:
     """Return an admin client.  Its calls return error codes: check them."""
     options = {"request_timeout_ms": 15_000, **_common(connection), **overrides}
     return AIOKafkaAdminClient(**options)
 
 
-def faust_options(connection: Connection) -> dict[str, Any]:
+def faust_options(connection: KafkaSettings) -> dict[str, Any]:
     """Return the keyword arguments of `faust.App` that say how Kafka is reached."""
     context = ssl_context(connection)
     if connection.security_protocol.startswith("SASL"):
@@ -92,7 +74,7 @@ def faust_options(connection: Connection) -> dict[str, Any]:
     return {}
 
 
-def ssl_context(connection: Connection) -> ssl.SSLContext | None:
+def ssl_context(connection: KafkaSettings) -> ssl.SSLContext | None:
     """Return the TLS context of a connection, or None where it uses no TLS.
 
     Raises OSError or ssl.SSLError when a file is missing or no certificate.
@@ -105,7 +87,7 @@ def ssl_context(connection: Connection) -> ssl.SSLContext | None:
     return context
 
 
-def _common(connection: Connection) -> Mapping[str, Any]:
+def _common(connection: KafkaSettings) -> Mapping[str, Any]:
     if connection.bootstrap is None:
         raise ValueError("kafka.bootstrap is not set and no embedded platform was started for this process")
     options: dict[str, Any] = {
@@ -123,7 +105,7 @@ def _common(connection: Connection) -> Mapping[str, Any]:
     return options
 
 
-def _password(connection: Connection) -> str:
+def _password(connection: KafkaSettings) -> str:
     return "" if connection.sasl_password is None else connection.sasl_password.get_secret_value()
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import redis.asyncio
 
 from agents.clients import sealing
+from schemas.sealed import Sealed
 
 _PREFIX = "attune:key:"
 
@@ -79,6 +80,6 @@ class Vault:
             missing = list(key_ids)
         self._keys |= await self._store.get_or_create(missing)
 
-    def seal(self, key_id: str, plaintext: bytes) -> sealing.Sealed:
+    def seal(self, key_id: str, plaintext: bytes) -> Sealed:
         """Encrypt under a key that was fetched."""
         return sealing.seal(key_id, self._keys[key_id], plaintext)

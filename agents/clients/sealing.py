@@ -1,10 +1,10 @@
 """AES-256-GCM for personal data: sealed under a key that may be erased."""
 
 import os
-from typing import NamedTuple
-
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from schemas.sealed import Sealed
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -12,14 +12,6 @@ _NONCE_BYTES = 12
 
 class CannotOpen(ValueError):
     """The key is another one, or the block was changed."""
-
-
-class Sealed(NamedTuple):
-    """A block and the id of its key; `nonce` has 12 bytes, `ciphertext` ends with its tag of 16."""
-
-    key_id: str
-    nonce: bytes
-    ciphertext: bytes
 
 
 def new_key() -> bytes:

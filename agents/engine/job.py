@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agents.engine.errors import EngineError
@@ -55,6 +55,8 @@ class Job:
     partitioner: Partitioner = by_crc32
     in_flight: int = 2
     """Batches of one partition that may be unacknowledged at once; appended in order."""
+    expected_partitions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Topics whose number of partitions must be this, since the step counts on it."""
     max_batch_records: int = 2_000
     max_batch_bytes: int = 1_000_000
     """A changelog batch that would encode larger is cut into two source batches."""

@@ -1,7 +1,9 @@
 """How an owner comes by the state of a partition, and when it must refuse."""
 
+import asyncio
 import dataclasses
 import logging
+import time
 import uuid
 
 from agents.engine import changelog
@@ -14,6 +16,7 @@ from agents.engine.table import StateTable
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 20
+_REBUILD_WAIT_SECONDS = 30.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -165,10 +168,17 @@ async def _rebuild(
     fold = Fold(job, owned.table, counts)
     owned.position = -1
     async for records in log.read(job.source, number, 0, target + 1):
-        outcome = fold(records)
-        if outcome.blocked is not None:
-            raise Refused(f"{job.source}/{number}: rebuild cannot go on: {outcome.blocked}")
-        owned.position = outcome.position
+        left = records
+        deadline = time.monotonic() + _REBUILD_WAIT_SECONDS
+        while left:
+            outcome = fold(left)
+            if outcome.consumed:
+                owned.position = outcome.position
+            left = left[outcome.consumed :]
+            if outcome.blocked is not None:
+                if time.monotonic() > deadline:
+                    raise Refused(f"{job.source}/{number}: the rebuild cannot go on: {outcome.blocked}")
+                await asyncio.sleep(job.retry_seconds)
     found.position = max(found.position, owned.position)
 
 

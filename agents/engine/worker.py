@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from agents.engine.errors import ForeignAppend, SendAbandoned
+from agents.engine.errors import ForeignAppend, Refused, SendAbandoned
 from agents.engine.job import Job
 from agents.engine.log import Log
 from agents.engine.partition import Partition
@@ -154,7 +154,13 @@ class Engine:
 
     async def _load_counts(self) -> None:
         for topic in (self.job.source, *self.job.outputs):
-            self.counts[topic] = await self.log.partitions(topic)
+            found = self.counts[topic] = await self.log.partitions(topic)
+            expected = self.job.expected_partitions.get(topic, found)
+            if found != expected:
+                raise Refused(
+                    f"topic {topic} has {found} partitions, expected {expected}: keys would change their partition; "
+                    f"create it as declared, or migrate to a new one"
+                )
 
     async def _discard(self) -> None:
         for partition in list(self.partitions.values()):

@@ -8,10 +8,8 @@ from typing import Any, Protocol
 
 from schemas import headers as names
 from schemas.codec import EMBEDDED, Codec
+from schemas.topics import APPROVALS, MODELS, POLICIES
 
-POLICIES = "crm.policies.v1"
-MODELS = "crm.models.v1"
-APPROVALS = "crm.approvals.v1"
 TOPIC_OF_KIND = {"policy": POLICIES, "model": MODELS}
 
 

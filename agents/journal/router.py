@@ -14,6 +14,7 @@ from schemas import headers as names
 from schemas import identity, versions
 from schemas.codec import EMBEDDED, Codec
 from schemas.errors import ContractError
+from schemas.sealed import Sealed
 
 DEAD_LETTER_KEY = "dead-letters"
 """Key under which dead letters of the interactions topic are sealed: their customer may be unknown."""
@@ -31,12 +32,29 @@ class RouterRefused(ContractError):
 class Source(Protocol):
     """One record of the interactions topic."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+
+    @property
+    def partition(self) -> int:
+        """Its partition, as the producer chose it."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The customer's first identifier."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The message."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """CloudEvents and more."""
 
 
 class Routed(NamedTuple):
@@ -47,14 +65,6 @@ class Routed(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes]]
     partition: int
-
-
-class Sealed(NamedTuple):
-    """A block encrypted under one key."""
-
-    key_id: str
-    nonce: bytes
-    ciphertext: bytes
 
 
 class Vault(Protocol):
@@ -76,8 +86,9 @@ def encode_personal(personal: dict[str, Any]) -> bytes:
 class Router:
     """The step of the router, and its preparation.
 
-    `secret` keys the digest of identifiers.  `resolve` teaches the codec a schema id (it raises
-    UnknownSchema, which makes a dead letter, or a connection error, which makes the router wait).
+    `secret` keys the digest of identifiers.  With a remote registry, `connect` returns the codec with
+    its ids before anything is read, and `resolve` teaches the codec one id (it raises UnknownSchema,
+    which makes a dead letter, or a connection error, which makes the router wait).
     `in_band_clock` says whether this journal's clock comes from watermarks that producers publish.
     """
 
@@ -86,13 +97,17 @@ class Router:
     secret: bytes
     codec: Codec
     vault: Vault
-    resolve: Callable[[int], Awaitable[None]] | None = None
+    connect: Callable[[], Awaitable[Codec]] | None = None
+    resolve: Callable[[Codec, int], Awaitable[None]] | None = None
     in_band_clock: bool = False
     max_message_bytes: int = _MAX_MESSAGE_BYTES
     _unknown: dict[int, str] = dataclasses.field(default_factory=dict)
 
     async def prepare(self, records: Sequence[Source]) -> None:
         """Fetch the schemas and keys that a run needs; raises when registry or key store is away."""
+        if self.connect is not None:
+            self.codec = await self.connect()
+            self.connect = None
         self._unknown.clear()
         wanted: dict[str, None] = {DEAD_LETTER_KEY: None}
         for record in records:
@@ -174,7 +189,7 @@ class Router:
         if self.codec.knows(schema_id) or schema_id in self._unknown:
             return
         try:
-            await self.resolve(schema_id)
+            await self.resolve(self.codec, schema_id)
         except ContractError as error:
             self._unknown[schema_id] = str(error)
 

@@ -1,0 +1,170 @@
+"""The whole system on one screen: who reads what, who writes what, who keeps state.
+
+ARCHITECTURE.md is drawn from `TOPOLOGY` (`attune topology --write`), and a test fails when the
+drawing is stale.  `router_job` and `fold_job` are the same lines made runnable.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from streams.state_codec import STATE_CODEC
+
+from agents.engine.job import Job
+from agents.engine.records import Output, Record
+from agents.journal.router import DEAD_LETTER_KEY, Router, Vault
+from schemas import deadletter, deadletter_envelope, headers, topics
+from schemas.catalogue import CATALOGUE
+from schemas.codec import EMBEDDED
+from streams.step import Core
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Agent:
+    """One kind of process.  `group` is its consumer group, `state` its private changelog."""
+
+    name: str
+    does: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    group: str | None = None
+    state: str | None = None
+    outside: bool = False
+    """Not ours: a channel, a connector, a person."""
+
+
+ROUTER_GROUP = "attune-router"
+FOLD_GROUP = "attune-fold"
+COORDINATOR_GROUP = "attune-coordinator"
+
+TOPOLOGY = (
+    Agent("channels", "publish what customers did", (), (topics.INTERACTIONS,), outside=True),
+    Agent(
+        "router",
+        "one customer, one partition; seals personal data; stamps origin and schema",
+        (topics.INTERACTIONS,),
+        (topics.JOURNAL, topics.INTERACTIONS_DEAD),
+        group=ROUTER_GROUP,
+    ),
+    Agent(
+        "marketing",
+        "publishes policies and models, approves them",
+        (),
+        (topics.POLICIES, topics.MODELS, topics.APPROVALS),
+        outside=True,
+    ),
+    Agent(
+        "coordinator",
+        "ticks of the clock, activations of approved documents",
+        (topics.APPROVALS,),
+        (topics.JOURNAL,),
+        group=COORDINATOR_GROUP,
+    ),
+    Agent(
+        "fold",
+        "state, churn risk, suppressions, decisions: a pure function of one journal partition",
+        (topics.JOURNAL, topics.POLICIES, topics.MODELS),
+        (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS, topics.JOURNAL_DEAD),
+        group=FOLD_GROUP,
+        state=topics.FOLD_CHANGELOG,
+    ),
+    Agent(
+        "connectors",
+        "check again, deliver, report what happened as interactions",
+        (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS),
+        (topics.INTERACTIONS,),
+        outside=True,
+    ),
+)
+
+DEAD_LETTER_BYTES = 64 * 1024
+
+
+def router_job(router: Router, vault: Vault, *, name: str = ROUTER_GROUP, max_batch_records: int = 2_000) -> Job:
+    """Return the router: stateless, one batch in flight, so that origins arrive in order."""
+
+    def dead_letter(record: Record, error: BaseException) -> Output:
+        """Seal the whole record: an interaction that was not understood may hold personal data anywhere."""
+        value = record.value
+        marks: list[tuple[str, bytes]] = []
+        if value is None:
+            marks.append((deadletter_envelope.NULL_VALUE, b"1"))
+        elif len(value) > DEAD_LETTER_BYTES:
+            marks.append((deadletter_envelope.TRUNCATED, str(len(value)).encode()))
+            value = value[:DEAD_LETTER_BYTES]
+        block = vault.seal(DEAD_LETTER_KEY, deadletter_envelope.pack(record.key, value or b""))
+        failure = deadletter.failure(
+            record.topic, record.partition, record.offset, deadletter.Stage.TRANSFORMATION, "attune.router", error
+        )
+        return Output(
+            topics.INTERACTIONS_DEAD,
+            None,
+            EMBEDDED.encode("DeadLetterEnvelope", block._asdict()),
+            [*deadletter.headers(record.headers, failure, encrypted=True), *marks],
+        )
+
+    return Job(
+        name=name,
+        source=topics.INTERACTIONS,
+        step=router,
+        outputs=(topics.JOURNAL, topics.INTERACTIONS_DEAD),
+        dead_letter=dead_letter,
+        prepare=router.prepare,
+        in_flight=1,
+        max_batch_records=max_batch_records,
+        expected_partitions={topics.JOURNAL: router.partitions},
+    )
+
+
+def fold_job(
+    documents: Mapping[str, bytes], *, name: str = FOLD_GROUP, max_batch_records: int = 2_000, **changes: Any
+) -> Job:
+    """Return the fold: the pure core over one journal partition, state in its own changelog."""
+    return Job(
+        name=name,
+        source=topics.JOURNAL,
+        step=Core(documents),
+        outputs=(topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS, topics.JOURNAL_DEAD),
+        dead_letter=fold_dead_letter,
+        codec=STATE_CODEC,
+        changelog=topics.FOLD_CHANGELOG,
+        position_header=headers.POSITION,
+        max_batch_records=max_batch_records,
+        expected_partitions={topics.JOURNAL: CATALOGUE.topics[topics.JOURNAL].partitions},
+        **changes,
+    )
+
+
+def fold_dead_letter(record: Record, error: BaseException) -> Output:
+    """Keep a journal record as it is: its key is a surrogate and its personal block is sealed already."""
+    value = record.value
+    marks: list[tuple[str, bytes]] = []
+    if value is not None and len(value) > DEAD_LETTER_BYTES:
+        marks.append((deadletter_envelope.TRUNCATED, str(len(value)).encode()))
+        value = value[:DEAD_LETTER_BYTES]
+    failure = deadletter.failure(
+        record.topic, record.partition, record.offset, deadletter.Stage.TASK_PUT, "attune.fold", error
+    )
+    return Output(topics.JOURNAL_DEAD, record.key, value, [*deadletter.headers(record.headers, failure), *marks])
+
+
+def draw() -> str:
+    """Return the topology as a Mermaid flow chart."""
+    lines = ["```mermaid", "flowchart LR"]
+    written = {
+        topic for agent in TOPOLOGY for topic in (*agent.reads, *agent.writes, *([agent.state] if agent.state else []))
+    }
+    for agent in TOPOLOGY:
+        left, right = ("([", "])") if agent.outside else ("[", "]")
+        lines.append(f'  {agent.name}{left}"<b>{agent.name}</b><br/>{agent.does}"{right}')
+    lines += [f'  {_identifier(topic)}[("{topic}")]' for topic in CATALOGUE.topics if topic in written]
+    for agent in TOPOLOGY:
+        lines += [f"  {_identifier(topic)} --> {agent.name}" for topic in agent.reads]
+        lines += [f"  {agent.name} --> {_identifier(topic)}" for topic in agent.writes]
+        if agent.state is not None:
+            lines.append(f"  {agent.name} <-. state .-> {_identifier(agent.state)}")
+    return "\n".join([*lines, "```"])
+
+
+def _identifier(topic: str) -> str:
+    return topic.replace(".", "_").replace("-", "_")

@@ -1,0 +1,169 @@
+"""The processes of Attune: each role built from settings, with real clients."""
+
+import asyncio
+import logging
+import time
+
+import faust
+from aiokafka import AIOKafkaConsumer
+
+from agents import topology
+from agents.clients import kafka, valkey
+from agents.clients.keystore import ValkeyKeyStore, Vault
+from agents.engine.app import EngineApp, create_app, tune_garbage_collector
+from agents.engine.job import Job
+from agents.engine.kafka import KafkaLog
+from agents.journal.coordinator import Coordinator
+from agents.journal.documents import Documents
+from agents.journal.router import Router
+from agents.settings import Settings
+from schemas import topics
+from schemas.catalogue import CATALOGUE
+from schemas.codec import EMBEDDED, Codec
+from schemas.registry import RemoteRegistry, publish_all, resolve
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("router", "fold", "coordinator")
+
+
+def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> EngineApp:
+    """Return a Faust app for a job, its clients built from the settings."""
+    instance = settings.worker.instance
+
+    def member() -> AIOKafkaConsumer:
+        return kafka.consumer(
+            settings.kafka,
+            group=job.name,
+            group_instance_id=None if instance is None else f"{job.name}-{instance}",
+            max_partition_fetch_bytes=1_048_576,
+        )
+
+    log = KafkaLog(
+        producer=lambda: kafka.producer(settings.kafka),
+        consumer=lambda: kafka.consumer(settings.kafka),
+        send_seconds=job.send_seconds,
+    )
+    return create_app(
+        job,
+        brokers=settings.kafka.bootstrap or "",
+        log=log,
+        new_consumer=member,
+        rebuild=rebuild,
+        broker_commit_interval=settings.worker.commit_seconds,
+        datadir=str(settings.home / "faust" / job.name),
+        **kafka.faust_options(settings.kafka),
+    )
+
+
+def router(settings: Settings) -> EngineApp:
+    """Return the router's app."""
+    vault = Vault(ValkeyKeyStore(valkey.client(settings.redis.url)))
+    registry = _registry(settings)
+
+    async def connect() -> Codec:
+        assert registry is not None
+        return await publish_all(registry, CATALOGUE.subjects())
+
+    async def learn(codec: Codec, schema_id: int) -> None:
+        assert registry is not None
+        await resolve(codec, registry, schema_id)
+
+    step = Router(
+        journal=topics.JOURNAL,
+        partitions=CATALOGUE.topics[topics.JOURNAL].partitions,
+        secret=settings.identity_secret(),
+        codec=EMBEDDED,
+        vault=vault,
+        connect=None if registry is None else connect,
+        resolve=None if registry is None else learn,
+        in_band_clock=settings.journal.clock == "watermarks",
+    )
+    job = topology.router_job(step, vault, max_batch_records=settings.worker.max_batch_records)
+    app = engine_app(settings, job)
+    if registry is not None:
+        _enter_with(app, registry)
+    return app
+
+
+def fold(settings: Settings, *, rebuild: bool = False) -> EngineApp:
+    """Return the fold's app; with `rebuild` it folds every state again from the journal, once."""
+    documents = Documents()
+    job = topology.fold_job(documents, max_batch_records=settings.worker.max_batch_records)
+    app = engine_app(settings, job, rebuild=rebuild)
+
+    async def follow() -> None:
+        consumer = kafka.consumer(settings.kafka)
+        await consumer.start()
+        try:
+            await documents.read(consumer)
+            await documents.follow(consumer)
+        finally:
+            await consumer.stop()
+
+    app.task(follow)
+    return app
+
+
+async def coordinate(settings: Settings) -> None:
+    """Run the coordinator until cancelled."""
+    producer = kafka.producer(settings.kafka)
+    approvals = kafka.consumer(
+        settings.kafka, topics.APPROVALS, group=topology.COORDINATOR_GROUP, auto_offset_reset="earliest"
+    )
+    await producer.start()
+    try:
+        await approvals.start()
+        try:
+            partitions = len(await producer.partitions_for(topics.JOURNAL))
+            coordinator = Coordinator(
+                journal=topics.JOURNAL,
+                partitions=partitions,
+                producer=producer,
+                approvals=approvals,
+                tick_seconds=settings.journal.tick_seconds if settings.journal.clock == "wall" else None,
+                now_ms=lambda: int(time.time() * 1000),
+            )
+            await coordinator.run()
+        finally:
+            await approvals.stop()
+    finally:
+        await producer.stop()
+
+
+def run_app(app: EngineApp) -> int:
+    """Run a Faust app in this process until a signal; return the exit code."""
+    tune_garbage_collector()
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as leaving:
+        code = leaving.code
+        return 1 if app.fatal is not None else (code if isinstance(code, int) else 0)
+    except Exception:  # whatever Faust raises again at its end has been logged where it happened
+        if app.fatal is None:
+            logger.exception("the worker failed")
+        return 1
+    return 0 if app.fatal is None else 1
+
+
+def _registry(settings: Settings) -> RemoteRegistry | None:
+    remote = settings.registry
+    if remote.url is None:
+        return None
+    return RemoteRegistry(
+        remote.url,
+        user=remote.user,
+        password=None if remote.password is None else remote.password.get_secret_value(),
+        token=None if remote.token is None else remote.token.get_secret_value(),
+    )
+
+
+def _enter_with(app: EngineApp, registry: RemoteRegistry) -> None:
+    """Open the registry's session for as long as the app runs."""
+
+    async def hold() -> None:
+        async with registry:
+            await asyncio.Event().wait()
+
+    app.task(hold)
