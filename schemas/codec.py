@@ -23,9 +23,10 @@ from typing import Any, Final
 from fastavro import parse_schema, schemaless_reader
 
 from schemas import versions
-from schemas.compiled import Overrun, compile_reader, compile_writer
+from schemas.compiled import compile_reader, compile_writer
 from schemas.errors import InvalidRecord, MalformedMessage, UnknownSchema
 from schemas.misfit import misfit
+from schemas.primitives import Overrun
 
 Record = dict[str, Any]
 
@@ -78,9 +79,11 @@ def _resolving_reader(writer: Any, reader: Any) -> Callable[[bytes, int], Record
     def read(value: bytes, start: int) -> Record:
         stream = BytesIO(value)
         stream.seek(start)
-        record: Record = schemaless_reader(stream, writer, reader)
+        schemaless_reader(stream, writer, None)  # a field that is skipped below would not be missed where it is cut
         if stream.tell() != len(value):
             raise Overrun(stream.tell())
+        stream.seek(start)
+        record: Record = schemaless_reader(stream, writer, reader)
         return record
 
     return read

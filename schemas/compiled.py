@@ -11,139 +11,15 @@ Logical types are not looked at. Supported is what this contract's schemas use; 
 the schema is compiled, at import.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
-from struct import Struct
 from typing import Any, Final
 
-_DOUBLE: Final = Struct("<d")
-_LONG_BITS: Final = 63
-_INT_BITS: Final = 31
+from schemas import primitives
 
 Reader = Callable[[bytes, int], dict[str, Any]]
 Writer = Callable[[Mapping[str, Any], bytes], bytes]
-
-
-class Overrun(ValueError):
-    """The bytes do not end where the record does; `end` is where it does."""
-
-    def __init__(self, end: int) -> None:
-        super().__init__(end)
-        self.end = end
-
-
-def read_long(value: bytes, at: int) -> tuple[int, int]:
-    """Read a zigzag varint of at most 64 bits; return it and where it ends."""
-    result, at = read_more(value, at + 1, value[at])
-    return (result >> 1) ^ -(result & 1), at
-
-
-def read_more(value: bytes, at: int, first: int) -> tuple[int, int]:
-    """Read the rest of a varint whose first byte is given; return it, still zigzag, and where it ends.
-
-    Written out for up to six bytes, which a time in milliseconds takes: three times as fast as the loop. What is
-    subtracted are the continuation bits.
-    """
-    if first < 128:
-        return first, at
-    b = value[at]
-    if b < 128:
-        return first + (b << 7) - _BITS_1, at + 1
-    c = value[at + 1]
-    if c < 128:
-        return first + (b << 7) + (c << 14) - _BITS_2, at + 2
-    d = value[at + 2]
-    if d < 128:
-        return first + (b << 7) + (c << 14) + (d << 21) - _BITS_3, at + 3
-    e = value[at + 3]
-    if e < 128:
-        return first + (b << 7) + (c << 14) + (d << 21) + (e << 28) - _BITS_4, at + 4
-    result = first + (b << 7) + (c << 14) + (d << 21) + (e << 28) - _BITS_4 - (128 << 28)
-    shift, at = 35, at + 4
-    while True:
-        byte = value[at]
-        at += 1
-        result += (byte & 127) << shift
-        if byte < 128:
-            break
-        shift += 7
-    if result >> 64:
-        raise ValueError("a number of more than 64 bits")
-    return result, at
-
-
-_BITS_1: Final = 128
-_BITS_2: Final = _BITS_1 + (128 << 7)
-_BITS_3: Final = _BITS_2 + (128 << 14)
-_BITS_4: Final = _BITS_3 + (128 << 21)
-
-
-def read_length(value: bytes, at: int) -> tuple[int, int]:
-    """Read the length of a string or bytes; return it and where it ends."""
-    length, at = read_long(value, at)
-    if length < 0:
-        raise ValueError("a negative length")
-    return length, at
-
-
-def read_count(value: bytes, at: int) -> tuple[int, int]:
-    """Read the number of items in a block, which a negative number and a size in bytes may stand for."""
-    items, at = read_long(value, at)
-    if items < 0:
-        _, at = read_long(value, at)
-    return abs(items), at
-
-
-def write_long(number: Any, bits: int = _LONG_BITS) -> bytes:
-    """Write a zigzag varint; TypeError when it is no integer, ValueError when it needs more bits."""
-    if type(number) is not int:
-        raise TypeError("not an integer")
-    if not -(1 << bits) <= number < 1 << bits:
-        raise ValueError("an integer out of range")
-    rest = number << 1 if number >= 0 else (~number << 1) | 1
-    if rest < 128:
-        return _BYTES[rest]
-    if rest >> 35 and rest < 1 << 42:  # a time in milliseconds
-        low = ((rest & 127) | 128, (rest >> 7 & 127) | 128, (rest >> 14 & 127) | 128)
-        return bytes((*low, (rest >> 21 & 127) | 128, (rest >> 28 & 127) | 128, rest >> 35))
-    out = bytearray()
-    while rest > 127:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-def write_text(text: str) -> bytes:
-    """Write a string; TypeError when it is none."""
-    data = _UTF8(text)
-    size = len(data)
-    return (_BYTES[size << 1] if size < 64 else write_long(size)) + data
-
-
-def write_bytes(data: Any) -> bytes:
-    """Write bytes; TypeError when they are none."""
-    if type(data) is not bytes:
-        raise TypeError("not bytes")
-    return write_long(len(data)) + data
-
-
-def write_double(number: Any) -> bytes:
-    """Write a double; TypeError when it is no number."""
-    if type(number) is bool:
-        raise TypeError("not a number")
-    return _DOUBLE.pack(number)
-
-
-def write_boolean(value: Any) -> bytes:
-    """Write a boolean; TypeError when it is none."""
-    if type(value) is not bool:
-        raise TypeError("not a boolean")
-    return b"\1" if value else b"\0"
-
-
-_UTF8: Final = str.encode
-_BYTES: Final = tuple(bytes((n,)) for n in range(128))
 
 
 def complete(record: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -176,6 +52,13 @@ def compile_writer(schema: Any) -> Writer:
     return source.run("write")  # type: ignore[no-any-return]
 
 
+def _symbols(schema: Any) -> Iterator[tuple[int, str]]:
+    """Yield (index as it is encoded, symbol) of an enum whose every index fits one byte."""
+    if len(schema["symbols"]) > 64:
+        raise ValueError(f"{schema['name']}: an enum of more than 64 symbols is not supported")
+    return ((2 * n, symbol) for n, symbol in enumerate(schema["symbols"]))
+
+
 class _Source:
     """The source text of one function, and the constants that it refers to."""
 
@@ -184,19 +67,9 @@ class _Source:
         self._names = (f"v{n}" for n in count())
         self._records: dict[str, Any] = {}
         self._constants: dict[str, Any] = {
-            "Overrun": Overrun,
-            "read_more": read_more,
-            "read_length": read_length,
-            "read_count": read_count,
-            "double": _DOUBLE.unpack_from,
-            "write_long": write_long,
-            "write_text": write_text,
-            "write_bytes": write_bytes,
-            "write_double": write_double,
-            "write_boolean": write_boolean,
+            **{name: value for name, value in vars(primitives).items() if not name.startswith("_")},
+            "double": primitives.DOUBLE.unpack_from,
             "complete": complete,
-            "UTF8": _UTF8,
-            "BYTES": _BYTES,
         }
 
     def add(self, depth: int, line: str) -> None:
@@ -222,6 +95,12 @@ class _Source:
                 return self._named(schema["type"])
         return schema
 
+    def _method(self, does: str, schema: Any) -> Callable[..., Any]:
+        method: Callable[..., Any] | None = getattr(self, does + schema["type"], None)
+        if method is None:
+            raise ValueError(f"Avro type {schema['type']} is not supported")
+        return method
+
     # -- reading: each emits code that leaves the value in the variable whose name it returns
 
     def read(self, schema: Any, depth: int) -> str:
@@ -230,11 +109,7 @@ class _Source:
             return self._read_union(schema, depth)
         if isinstance(schema, str):
             return self._read_primitive(schema, depth)
-        try:
-            reading = getattr(self, "_read_" + schema["type"])
-        except AttributeError:
-            raise ValueError(f"Avro type {schema['type']} is not supported") from None
-        return str(reading(schema, depth))
+        return str(self._method("_read_", schema)(schema, depth))
 
     def _read_primitive(self, kind: str, depth: int) -> str:
         name = next(self._names)
@@ -259,9 +134,7 @@ class _Source:
         return name
 
     def _read_enum(self, schema: Any, depth: int) -> str:
-        if len(schema["symbols"]) > 64:
-            raise ValueError("an enum of more than 64 symbols is not supported")
-        name, symbols = next(self._names), {2 * n: symbol for n, symbol in enumerate(schema["symbols"])}
+        name, symbols = next(self._names), dict(_symbols(schema))
         self.add(depth, f"{name} = {self._constant(symbols)}[b[i]]; i += 1")
         return name
 
@@ -281,33 +154,35 @@ class _Source:
         return name
 
     def _read_array(self, schema: Any, depth: int) -> str:
-        name, left = next(self._names), next(self._names)
-        self.add(depth, f"{name} = []; {left} = b[i]; i += 1")
-        self.add(depth, f"if {left} & 129: {left}, i = read_count(b, i - 1)")
-        self.add(depth, f"else: {left} >>= 1")
-        self.add(depth, f"while {left}:")
-        self.add(depth + 1, f"for _ in range({left}):")
-        item = self.read(schema["items"], depth + 2)
-        self.add(depth + 2, f"{name}.append({item})")
-        self.add(depth + 1, f"{left} = b[i]; i += 1")
-        self.add(depth + 1, f"if {left} & 129: {left}, i = read_count(b, i - 1)")
-        self.add(depth + 1, f"else: {left} >>= 1")
+        name = next(self._names)
+        self.add(depth, f"{name} = []")
+        with self._blocks(depth) as inner:
+            self.add(inner, f"{name}.append({self.read(schema['items'], inner)})")
         return name
 
     def _read_map(self, schema: Any, depth: int) -> str:
-        name, left = next(self._names), next(self._names)
-        self.add(depth, f"{name} = {{}}; {left} = b[i]; i += 1")
-        self.add(depth, f"if {left} & 129: {left}, i = read_count(b, i - 1)")
-        self.add(depth, f"else: {left} >>= 1")
+        name = next(self._names)
+        self.add(depth, f"{name} = {{}}")
+        with self._blocks(depth) as inner:
+            key = self.read("string", inner)
+            self.add(inner, f"{name}[{key}] = {self.read(schema['values'], inner)}")
+        return name
+
+    @contextmanager
+    def _blocks(self, depth: int) -> Iterator[int]:
+        """Emit the loops over blocks and their items, around what is emitted in the body at the depth given."""
+        left = next(self._names)
+
+        def next_count(at: int) -> None:
+            self.add(at, f"{left} = b[i]; i += 1")
+            self.add(at, f"if {left} & 129: {left}, i = read_count(b, i - 1)")
+            self.add(at, f"else: {left} >>= 1")
+
+        next_count(depth)
         self.add(depth, f"while {left}:")
         self.add(depth + 1, f"for _ in range({left}):")
-        key = self.read("string", depth + 2)
-        item = self.read(schema["values"], depth + 2)
-        self.add(depth + 2, f"{name}[{key}] = {item}")
-        self.add(depth + 1, f"{left} = b[i]; i += 1")
-        self.add(depth + 1, f"if {left} & 129: {left}, i = read_count(b, i - 1)")
-        self.add(depth + 1, f"else: {left} >>= 1")
-        return name
+        yield depth + 2
+        next_count(depth + 1)
 
     # -- writing: each emits code that appends the bytes of an expression
 
@@ -318,7 +193,7 @@ class _Source:
         elif isinstance(schema, str):
             self._write_primitive(schema, value, depth)
         else:
-            getattr(self, "_write_" + schema["type"])(schema, value, depth)
+            self._method("_write_", schema)(schema, value, depth)
 
     def _write_primitive(self, kind: str, value: str, depth: int) -> None:
         if kind == "null":
@@ -326,15 +201,17 @@ class _Source:
         writers = {
             "string": "write_text({})",
             "bytes": "write_bytes({})",
-            "int": f"write_long({{}}, {_INT_BITS})",
+            "int": f"write_long({{}}, {primitives.INT_BITS})",
             "long": "write_long({})",
             "double": "write_double({})",
             "boolean": "write_boolean({})",
         }
+        if kind not in writers:
+            raise ValueError(f"Avro type {kind} is not supported")
         self.add(depth, f"a({writers[kind].format(value)})")
 
     def _write_enum(self, schema: Any, value: str, depth: int) -> None:
-        symbols = {symbol: bytes((2 * n,)) for n, symbol in enumerate(schema["symbols"])}
+        symbols = {symbol: bytes((index,)) for index, symbol in _symbols(schema)}
         self.add(depth, f"a({self._constant(symbols)}[{value}])")
 
     def _write_record(self, schema: Any, value: str, depth: int) -> None:
