@@ -1,0 +1,52 @@
+"""The clock of a partition: event time, moved by ticks and by producers' watermarks, never by the wall."""
+
+from typing import Final
+
+from streams.errors import BadEvent
+from streams.partition import Partition
+
+DAY_MS: Final = 86_400_000
+EARLIEST_MS: Final = 946_684_800_000
+"""2000-01-01; nothing older is an event that happened."""
+AHEAD_MS: Final = 2 * DAY_MS
+"""So far ahead of the clock an event may be: zones and clocks an hour wrong, not more."""
+
+
+def tick(partition: Partition, time_ms: int) -> bool:
+    """Move the clock to a tick's time; a tick that is not newer does nothing. Returns whether it moved."""
+    if time_ms <= partition.clock_ms:
+        return False
+    partition.clock_ms = time_ms
+    return True
+
+
+def watermark(partition: Partition, origin: str, time_ms: int, partitions: int) -> None:
+    """Keep the watermark of one origin partition; the clock is their minimum once all have reported.
+
+    `origin` is `<topic>/<partition>`; `partitions` how many of them that topic has.
+    """
+    marks = partition.watermarks
+    if time_ms > marks.get(origin, 0):
+        marks[origin] = time_ms
+    topic = origin.rpartition("/")[0] + "/"
+    reported = [time for name, time in marks.items() if name.startswith(topic)]
+    if len(reported) >= partitions:
+        tick(partition, min(reported))
+
+
+def now(partition: Partition, occurred_at: int) -> int:
+    """Return what time it is at an event: the clock, or the event where it is newer.
+
+    Raises BadEvent for an absurd time.
+    """
+    clock_ms = partition.clock_ms
+    if occurred_at < EARLIEST_MS:
+        raise BadEvent(f"occurred_at {occurred_at} ms is before the year 2000; send milliseconds since 1970, UTC")
+    if occurred_at <= clock_ms:
+        return clock_ms
+    if clock_ms and occurred_at > clock_ms + AHEAD_MS:
+        raise BadEvent(
+            f"occurred_at {occurred_at} ms is {(occurred_at - clock_ms) // DAY_MS} days ahead of the partition's "
+            f"clock ({clock_ms} ms); correct the source's clock, or publish watermarks if it keeps its own time"
+        )
+    return occurred_at

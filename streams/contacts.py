@@ -1,0 +1,116 @@
+"""What became of actions; and every contact, whole for a while, in aggregates for ever."""
+
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from streams import queue
+from streams.customer import DIGEST_BYTES, RECENT_CONTACTS, RECENT_IDS, Contact, Customer
+from streams.errors import BadEvent
+from streams.meaning import Event
+
+LONGEST_TEXTS: Final = 2_048
+"""Characters that the text fields of one event may have together."""
+
+KEPT_ATTRIBUTES: Final = 1_024
+"""Characters of attributes that are kept with a contact; more of them are left out as a whole."""
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODE: Final = msgspec.msgpack.Decoder(Contact).decode
+
+
+def sent(customer: Customer, event: Event) -> None:
+    """Fold `message.sent`: dispatched, so it can no longer be recalled."""
+    customer.messages_sent += 1
+    queue.leave(customer, event["decision_id"])
+
+
+def reached(customer: Customer, event: Event) -> None:
+    """Fold delivery, opening, click, silence or bounce: it was dispatched, whether or not that was reported."""
+    queue.leave(customer, event["decision_id"])
+
+
+def withheld(customer: Customer, event: Event) -> None:
+    """Fold `message.withheld`: the channel spared the customer; the action counts as never proposed."""
+    if event["decision_id"] is not None:
+        queue.release(customer, event["decision_id"])
+
+
+def presented(customer: Customer, event: Event) -> None:
+    """Fold `offer.presented`, also of offers that other tools made."""
+    customer.offers_presented += 1
+    queue.leave(customer, event["decision_id"])
+
+
+def accepted(customer: Customer, event: Event) -> None:
+    """Fold `offer.accepted`."""
+    customer.offers_accepted += 1
+    queue.leave(customer, event["decision_id"])
+
+
+def rejected(customer: Customer, event: Event) -> None:
+    """Fold `offer.rejected`."""
+    customer.offers_rejected += 1
+    queue.leave(customer, event["decision_id"])
+
+
+def identity(event: Event) -> bytes:
+    """Return a digest of what tells an event from every other one: its source and its id there."""
+    return blake2b(f"{event['source']} {event['event_id']}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def whole(customer: Customer) -> list[Contact]:
+    """Return the newest contacts, whole, in the order of their arrival."""
+    return [_DECODE(encoded) for encoded in customer.recent]
+
+
+def note(customer: Customer, event: Event, known_as: bytes) -> None:
+    """Keep a contact: whole among the newest to arrive, and in the count of its channel.
+
+    `known_as` is the event's identity.
+    """
+    channel = event["channel"]
+    at = event["occurred_at"]
+    customer.contacts[channel] = customer.contacts.get(channel, 0) + 1
+    if customer.events == 0:
+        customer.first_seen_ms = customer.last_seen_ms = at
+    elif at > customer.last_seen_ms:
+        customer.last_seen_ms = at
+    elif at < customer.first_seen_ms:
+        customer.first_seen_ms = at
+    customer.events += 1
+    attributes = event["attributes"]
+    if attributes and sum(map(len, attributes)) + sum(map(len, attributes.values())) > KEPT_ATTRIBUTES:
+        attributes = {}
+    recent = customer.recent
+    recent.append(
+        _ENCODE(
+            Contact(
+                at,
+                event["type"],
+                channel,
+                event["source"],
+                event["event_id"],
+                event["touchpoint"],
+                event["amount_minor"],
+                event["reference"],
+                event["decision_id"],
+                attributes,
+            )
+        )
+    )
+    if len(recent) > RECENT_CONTACTS:
+        del recent[0]
+    customer.recent_ids = (customer.recent_ids + known_as)[-RECENT_IDS * DIGEST_BYTES :]
+
+
+def check(event: Event) -> None:
+    """Raise BadEvent for an event without type or id, or with texts too long to be kept."""
+    kind, id_ = event["type"], event["event_id"]
+    if not kind or not id_:
+        raise BadEvent("type or event_id is empty; give each event a type, and an id that tells duplicates")
+    length = len(kind) + len(id_) + len(event["source"]) + len(event["touchpoint"]) + len(event["currency"])
+    length += len(event["reference"] or "") + len(event["decision_id"] or "")
+    if length > LONGEST_TEXTS:
+        raise BadEvent(f"the text fields have {length} characters, at most {LONGEST_TEXTS} are kept; shorten them")

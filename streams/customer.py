@@ -1,0 +1,128 @@
+"""What is remembered of one customer, under the surrogate.
+
+The records are msgspec arrays (tests/benchmarks/core.py says why), so fields are only ever added at the end,
+with a default. `streams/state.py` puts the version byte before them.
+Times are event times in milliseconds since 1970, 0 where there is none; money is in minor units.
+"""
+
+from typing import Final
+
+from msgspec import Struct, field
+
+RECENT_CONTACTS: Final = 8
+"""So many contacts are kept whole."""
+
+RECENT_IDS: Final = 32
+"""So many events are remembered by a digest, to recognise one that a source sends twice."""
+
+DIGEST_BYTES: Final = 8
+"""Length of such a digest; two of 32 events agree by chance once in 10^16 customers."""
+
+CLOSED_CASES: Final = 32
+"""So many closed cases are remembered, so that an opening that arrives late does not open them again."""
+
+EVIDENCE: Final = 32
+"""So many event ids are kept as evidence of one suppression."""
+
+PROPOSALS: Final = 128
+"""So many actions are remembered with when they were last proposed."""
+
+
+class Contact(Struct, array_like=True, gc=False, frozen=True):
+    """One contact, whole: how, why and when."""
+
+    at_ms: int
+    type: str
+    channel: str
+    source: str
+    event_id: str
+    touchpoint: str
+    amount_minor: int | None
+    reference: str | None
+    decision_id: str | None
+    attributes: dict[str, str]
+
+
+class Case(Struct, array_like=True, gc=False, frozen=True):
+    """The newest word on one case or dispute; see streams/cases.py for what is newest."""
+
+    at_ms: int
+    rank: int
+    is_dispute: bool
+    event_id: str
+
+
+class Consent(Struct, array_like=True, gc=False, frozen=True):
+    """The newest word on one purpose and channel."""
+
+    at_ms: int
+    given: bool
+
+
+class Hold(Struct, array_like=True, gc=False, frozen=True):
+    """A suppression in force, as it was announced."""
+
+    suppression_id: str
+    started_ms: int
+    evidence: tuple[str, ...]
+
+
+class Queued(Struct, array_like=True, gc=False, frozen=True):
+    """An action that was emitted and is not confirmed as dispatched.
+
+    `before_ms` is when the same action had been proposed before, 0 if never: a recall goes back to it.
+    """
+
+    action_id: str
+    issue: str
+    group: str
+    treatment_id: str
+    channel: str
+    action_class: str
+    decided_ms: int
+    valid_until_ms: int
+    before_ms: int
+
+
+class Proposal(Struct, array_like=True, gc=False, frozen=True):
+    """When an action was last proposed."""
+
+    at_ms: int
+    action_class: str
+
+
+class Customer(Struct, array_like=True, gc=False, tag="customer"):
+    """One customer. `offset` is the journal offset of the last record folded in.
+
+    `recent` holds encoded contacts (streams/contacts.py reads them): a state is written far more often than one
+    of them is looked at, and as bytes they cost a tenth. `recent_ids` is one row of digests of source and event id.
+    `activity_14` and `activity_56` are sums over purchases of exp(-age / 14 or 56 days), as of
+    `last_purchase_ms`: recency and frequency in one number that no order of arrival changes.
+    """
+
+    offset: int = -1
+    first_seen_ms: int = 0
+    last_seen_ms: int = 0
+    events: int = 0
+    duplicates: int = 0
+    purchases: int = 0
+    spend_minor: int = 0
+    currency: str = ""
+    first_purchase_ms: int = 0
+    last_purchase_ms: int = 0
+    activity_14: float = 0.0
+    activity_56: float = 0.0
+    contacts: dict[str, int] = field(default_factory=dict)
+    recent: list[bytes] = field(default_factory=list)
+    recent_ids: bytes = b""
+    cases: dict[str, Case] = field(default_factory=dict)
+    consents: dict[str, Consent] = field(default_factory=dict)
+    hold: Hold | None = None
+    queue: dict[str, Queued] = field(default_factory=dict)
+    proposals: dict[str, Proposal] = field(default_factory=dict)
+    complaints: int = 0
+    last_complaint_ms: int = 0
+    messages_sent: int = 0
+    offers_presented: int = 0
+    offers_accepted: int = 0
+    offers_rejected: int = 0

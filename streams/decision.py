@@ -1,0 +1,167 @@
+"""A decision: which action, or none, and one reason for every candidate.
+
+Candidates are the actions that answer to the trigger. Each passes the stages of `ReasonCode` in their order; the
+first that it fails is its reason. Of those that pass, every mandatory one is proposed, and of the others one: the
+strongest class, then the highest priority = propensity x context weight x value x lever, then the first action id.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from schemas.policy import Treatment
+from schemas.vocabulary import ActionClass, DecisionKind, ReasonCode
+from streams import consent
+from streams.customer import PROPOSALS, Customer, Proposal, Queued
+from streams.emit import Outbox
+from streams.plan import Candidate, Plan
+from streams.situation import Situation
+from streams.suppression import SCOPE
+
+MANDATORY: Final = ActionClass.MANDATORY.value
+
+SELECTED: Final = ReasonCode.SELECTED.value
+OUTRANKED: Final = ReasonCode.OUTRANKED.value
+
+Documents = dict[str, dict[str, str] | None]
+"""References of the policy and the model that decide, as the schema's fields `policy` and `model`."""
+
+
+class Choice(NamedTuple):
+    """A candidate that passed, how it is presented, its priority, and the value in it."""
+
+    candidate: Candidate
+    treatment: Treatment
+    priority: float
+    value: int
+    weight: float
+
+
+def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbox) -> None:
+    """Take one decision and emit it: mandatory actions, then one proposal, or no action with its reason."""
+    trigger = situation.event["type"]
+    reasons: list[str] = []
+    chosen: list[Choice] = []
+    winner: Choice | None = None
+    place = 0
+    removed_priority, removed_reason = -1.0, ReasonCode.NO_CANDIDATES.value
+    candidates = plan.candidates.get(trigger, ())
+    if candidates:
+        plan.conditions.begin(situation)
+    for candidate in candidates:
+        value = _value(candidate, situation)
+        weight = candidate.weights.get(trigger, candidate.weight)
+        priority = candidate.propensity * weight * value * candidate.lever
+        outcome = _engagement(candidate, plan, situation) or _contact(candidate, situation, priority)
+        if isinstance(outcome, str):
+            reasons.append(outcome)
+            if priority > removed_priority:
+                removed_priority, removed_reason = priority, outcome
+            continue
+        choice = Choice(candidate, outcome, priority, value, weight)
+        if candidate.action_class == MANDATORY:
+            chosen.append(choice)
+            reasons.append(SELECTED)
+            continue
+        if winner is None or (-candidate.rank, priority) > (-winner.candidate.rank, winner.priority):
+            winner, place = choice, len(reasons)
+        reasons.append(OUTRANKED)
+    if winner is not None:
+        reasons[place] = SELECTED
+        chosen.append(winner)
+    shared: dict[str, Any] = {
+        "churn_risk": situation.churn_risk,
+        "value_at_risk_minor": situation.value_at_risk_minor,
+        "candidates": [candidate.explained[reason] for candidate, reason in zip(candidates, reasons, strict=True)],
+        **documents,
+    }
+    for choice in chosen:
+        _propose(choice, situation, shared, outbox)
+    if not chosen:
+        outbox.decision(DecisionKind.NO_ACTION, removed_reason, **shared)
+
+
+def _value(candidate: Candidate, situation: Situation) -> int:
+    value = candidate.value_minor
+    return situation.value_at_risk_minor or 0 if value is None else value
+
+
+def _engagement(candidate: Candidate, plan: Plan, situation: Situation) -> str | None:
+    """Return the reason if the trigger is too old, or the candidate not eligible, applicable or suitable."""
+    if situation.now_ms - situation.event["occurred_at"] > candidate.max_trigger_age_ms:
+        return ReasonCode.TRIGGER_TOO_OLD.value
+    holds = plan.conditions.holds
+    try:
+        for reason, index in candidate.stages:
+            if not holds(index):
+                return reason
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        return ReasonCode.CONDITION_ERROR.value
+    return None
+
+
+def _contact(candidate: Candidate, situation: Situation, priority: float) -> Treatment | str:
+    """Return the treatment that consent allows, or the reason why the customer is not to be contacted so."""
+    customer = situation.customer
+    action_class = candidate.action_class
+    treatment = next(
+        (treatment for channel, treatment in candidate.channels if consent.allowed(customer, action_class, channel)),
+        None,
+    )
+    if treatment is None:
+        return ReasonCode.NO_CONSENT.value
+    if customer.hold is not None and action_class == SCOPE:
+        return ReasonCode.SUPPRESSED.value
+    if any(queued.action_id == candidate.id for queued in customer.queue.values()):
+        return ReasonCode.ALREADY_QUEUED.value
+    last = customer.proposals.get(candidate.id)
+    if last is not None and situation.now_ms - last.at_ms < candidate.repeat_after_ms:
+        return ReasonCode.CONTACTED_RECENTLY.value
+    if priority <= 0.0 and action_class != MANDATORY:
+        return ReasonCode.NO_VALUE.value
+    return treatment
+
+
+def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbox: Outbox) -> None:
+    candidate, treatment = choice.candidate, choice.treatment
+    action, customer, now_ms = candidate.action, situation.customer, situation.now_ms
+    last = customer.proposals.get(action.id)
+    channel = treatment.channel.value
+    valid_until = now_ms + action.validity_ms
+    customer.queue[outbox.next_id()] = Queued(
+        action.id,
+        action.issue,
+        action.group,
+        treatment.id,
+        channel,
+        candidate.action_class,
+        now_ms,
+        valid_until,
+        last.at_ms if last is not None else 0,
+    )
+    customer.proposals[action.id] = Proposal(now_ms, candidate.action_class)
+    if len(customer.proposals) > PROPOSALS:
+        _forget(customer)
+    outbox.decision(
+        DecisionKind.PROPOSED,
+        SELECTED,
+        action_id=action.id,
+        issue=action.issue,
+        group=action.group,
+        treatment_id=treatment.id,
+        channel=channel,
+        action_class=candidate.action_class,
+        valid_until=valid_until,
+        priority=choice.priority,
+        factors={
+            "propensity": candidate.propensity,
+            "context_weight": choice.weight,
+            "value": float(choice.value),
+            "lever": candidate.lever,
+        },
+        content=treatment.content,
+        **shared,
+    )
+
+
+def _forget(customer: Customer) -> None:
+    oldest = min(customer.proposals, key=lambda id_: (customer.proposals[id_].at_ms, id_))
+    del customer.proposals[oldest]

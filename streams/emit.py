@@ -1,0 +1,126 @@
+"""Outputs of one record, in their order: an output's id is the record's position and its index among them."""
+
+from typing import Any, Final
+
+from schemas import headers as names
+from schemas.codec import encode
+from schemas.vocabulary import Channel, DecisionKind, ReasonCode, ScopeKind, SuppressionReason, SuppressionStatus
+from streams.customer import Hold, Queued
+
+ACTIONS: Final = "crm.next-best-actions.v1"
+SUPPRESSIONS: Final = "crm.suppressions.v1"
+SOURCE: Final = "attune/core"
+
+RELEASE: Final = "every dispute of the customer is resolved"
+
+_CE_TYPE: Final = {
+    DecisionKind.PROPOSED.value: names.ACTION_PROPOSED,
+    DecisionKind.RECALLED.value: names.ACTION_RECALLED,
+    DecisionKind.NO_ACTION.value: names.NO_ACTION,
+}
+
+Output = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
+"""Topic, key, value, headers."""
+
+
+class Outbox:
+    """Collects the outputs of one record for one customer."""
+
+    __slots__ = ("_customer", "_key", "_prefix", "_traceparent", "now_ms", "outputs", "trigger")
+
+    def __init__(
+        self,
+        position: str,
+        key: bytes,
+        event: Any,
+        now_ms: int,
+        traceparent: bytes | None,
+    ) -> None:
+        """Take the record's position as `<topic>-<partition>-<offset>`, its key, event, time and trace."""
+        self._prefix = position
+        self._key = key
+        self._customer = key.decode()
+        self._traceparent = traceparent
+        self.now_ms = now_ms
+        self.trigger = {
+            "event_id": event["event_id"],
+            "type": event["type"],
+            "occurred_at": event["occurred_at"],
+        }
+        self.outputs: list[Output] = []
+
+    def next_id(self) -> str:
+        """Return the id of the output that comes next."""
+        return f"{self._prefix}-{len(self.outputs)}"
+
+    def decision(self, kind: DecisionKind, reason: str, **fields: Any) -> None:
+        """Emit a next best action; `fields` as in the schema, the rest by its defaults."""
+        record: dict[str, Any] = {
+            "decision_id": self.next_id(),
+            "kind": kind.value,
+            "customer": self._customer,
+            "action_id": None,
+            "issue": "",
+            "group": "",
+            "treatment_id": "",
+            "channel": Channel.OTHER.value,
+            "action_class": "MARKETING",
+            "decided_at": self.now_ms,
+            "valid_until": self.now_ms,
+            "trigger": self.trigger,
+            "priority": 0.0,
+            "factors": None,
+            "churn_risk": None,
+            "value_at_risk_minor": None,
+            "reason": reason,
+            "candidates": [],
+            "policy": None,
+            "model": None,
+            "recalls": None,
+            "content": {},
+        }
+        record.update(fields)
+        self._send(ACTIONS, encode("NextBestAction", record), _CE_TYPE[kind.value])
+
+    def recall(self, decision_id: str, queued: Queued, reason: ReasonCode) -> None:
+        """Emit the recall of an action that waits."""
+        self.decision(
+            DecisionKind.RECALLED,
+            reason.value,
+            action_id=queued.action_id,
+            issue=queued.issue,
+            group=queued.group,
+            treatment_id=queued.treatment_id,
+            channel=queued.channel,
+            action_class=queued.action_class,
+            valid_until=queued.valid_until_ms,
+            recalls=decision_id,
+        )
+
+    def suppression(self, hold: Hold, scope: str, *, lifted: bool) -> None:
+        """Emit the start or the lift of a suppression."""
+        record = {
+            "suppression_id": hold.suppression_id,
+            "status": (SuppressionStatus.LIFTED if lifted else SuppressionStatus.STARTED).value,
+            "customer": self._customer,
+            "scope_kind": ScopeKind.CLASS.value,
+            "scope": scope,
+            "reason": SuppressionReason.OPEN_DISPUTE.value,
+            "evidence": hold.evidence,
+            "release_condition": RELEASE,
+            "started_at": hold.started_ms,
+            "lifted_at": self.now_ms if lifted else None,
+        }
+        kind = names.SUPPRESSION_LIFTED if lifted else names.SUPPRESSION_STARTED
+        self._send(SUPPRESSIONS, encode("Suppression", record), kind)
+
+    def _send(self, topic: str, value: bytes, ce_type: str) -> None:
+        headers = names.cloud_event(
+            event_id=self.next_id(),
+            ce_type=ce_type,
+            source=SOURCE,
+            time_ms=self.now_ms,
+            subject=self._customer,
+            traceparent=self._traceparent,
+        )
+        self.outputs.append((topic, self._key, value, headers))

@@ -1,0 +1,19 @@
+"""Why a record cannot be folded, each with what follows from it."""
+
+
+class BadEvent(ValueError):
+    """A record that must not change any state; the engine dead-letters it with this reason and goes on."""
+
+
+class DocumentMissing(LookupError):
+    """An active document is not here yet; the engine pauses the partition, says so and asks again."""
+
+    retry_later = True
+
+
+class NewerState(ValueError):
+    """A stored state was written by a newer release than this one."""
+
+
+class MalformedState(ValueError):
+    """Stored bytes that are no state of any known version."""

@@ -1,0 +1,52 @@
+"""Which event means what: every source on one screen.
+
+A declared type that is not here is a contact and no more; an undeclared one too, and it is counted.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from schemas.vocabulary import EventType
+from streams import cases, consent, contacts, shop
+from streams.meaning import Handler
+
+SHOP: Final[Mapping[EventType, Handler]] = {
+    EventType.PURCHASE: shop.purchase,
+}
+
+BILLING: Final[Mapping[EventType, Handler]] = {
+    EventType.BILL_DISPUTED: cases.dispute_opened,
+    EventType.DISPUTE_RESOLVED: cases.dispute_resolved,
+}
+
+SERVICE: Final[Mapping[EventType, Handler]] = {
+    EventType.CASE_OPENED: cases.case_opened,
+    EventType.CASE_RESOLVED: cases.case_resolved,
+    EventType.CASE_REOPENED: cases.case_reopened,
+    EventType.COMPLAINT: cases.complaint,
+}
+
+CONSENT: Final[Mapping[EventType, Handler]] = {
+    EventType.CONSENT_GIVEN: consent.given,
+    EventType.CONSENT_WITHDRAWN: consent.withdrawn,
+}
+
+CONTACTS: Final[Mapping[EventType, Handler]] = {
+    EventType.MESSAGE_SENT: contacts.sent,
+    EventType.MESSAGE_DELIVERED: contacts.reached,
+    EventType.MESSAGE_OPENED: contacts.reached,
+    EventType.MESSAGE_CLICKED: contacts.reached,
+    EventType.MESSAGE_BOUNCED: contacts.reached,
+    EventType.MESSAGE_IGNORED: contacts.reached,
+    EventType.MESSAGE_WITHHELD: contacts.withheld,
+    EventType.OFFER_PRESENTED: contacts.presented,
+    EventType.OFFER_ACCEPTED: contacts.accepted,
+    EventType.OFFER_REJECTED: contacts.rejected,
+}
+
+HANDLERS: Final[Mapping[str, Handler]] = {
+    kind.value: handler for source in (SHOP, BILLING, SERVICE, CONSENT, CONTACTS) for kind, handler in source.items()
+}
+"""By the plain text of the type, which is what a decoded event holds."""
+
+DECLARED: Final[Mapping[str, EventType]] = {kind.value: kind for kind in EventType}

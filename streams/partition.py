@@ -1,0 +1,29 @@
+"""What a journal partition remembers of itself, under a reserved key."""
+
+from typing import Final
+
+from msgspec import Struct, field
+
+PARTITION_KEY: Final = b"\x00partition"
+"""Key of the partition's own state; no surrogate begins with a zero byte."""
+
+
+class Active(Struct, array_like=True, gc=False, frozen=True):
+    """The document of one kind that decides, and the sequence of its approval."""
+
+    name: str
+    version: str
+    sha256: str
+    sequence: int
+
+
+class Partition(Struct, array_like=True, gc=False, tag="partition"):
+    """State of one journal partition: its clock, how far each origin was copied, what is active, counts."""
+
+    clock_ms: int = 0
+    watermarks: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
+    policy: Active | None = None
+    model: Active | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    undeclared: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,142 @@
+"""A policy made ready to decide: conditions shared, what never changes computed once.
+
+Handing a text or a fraction to CEL costs three times an evaluation, so that a variable is handed over only when
+its value differs from the last one, and a condition that several actions share is evaluated once per decision
+(tests/benchmarks/core.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import cel
+
+from schemas.conditions import Condition
+from schemas.policy import Action, Policy
+from schemas.policy_variables import flat_name
+from schemas.vocabulary import ActionClass, EventType, ReasonCode
+from streams.partition import Active
+from streams.situation import VALUES, Situation
+
+_RANK: Final = {action_class.value: rank for rank, action_class in enumerate(ActionClass)}
+
+
+class Conditions:
+    """The distinct conditions of a policy, evaluated at most once per decision."""
+
+    __slots__ = ("_blank", "_context", "_handed", "_needs_risk", "_programs", "_results", "_situation", "_values")
+
+    def __init__(self, conditions: list[Condition]) -> None:
+        names = sorted({name for condition in conditions for name in condition.variables})
+        self._programs = [condition.program for condition in conditions]
+        self._needs_risk = [condition.needs_risk for condition in conditions]
+        self._values = [(flat_name(name), VALUES[name]) for name in names]
+        self._context = cel.Context()
+        self._handed: dict[str, Any] = {}
+        self._blank: list[bool | None] = [None] * len(conditions)
+        self._results = list(self._blank)
+        self._situation: Situation | None = None
+
+    def begin(self, situation: Situation) -> None:
+        """Hand a situation over; results of the one before are forgotten."""
+        handed = self._handed
+        for name, compute in self._values:
+            value = compute(situation)
+            if handed.get(name) != value:
+                self._context.add_variable(name, value)
+                handed[name] = value
+        self._results = list(self._blank)
+        self._situation = situation
+
+    def holds(self, index: int) -> bool:
+        """Return whether a condition holds.
+
+        Raises ArithmeticError, LookupError, RuntimeError or TypeError when it cannot be decided: no risk score
+        yet, a missing attribute, a division by zero.
+        """
+        known = self._results[index]
+        if known is not None:
+            return known
+        if self._needs_risk[index] and (self._situation is None or self._situation.churn_risk is None):
+            raise LookupError("the condition needs a risk score and there is none yet")
+        result = self._programs[index].execute(self._context) is True
+        self._results[index] = result
+        return result
+
+
+class Candidate:
+    """An action with everything about it that does not depend on the customer."""
+
+    __slots__ = (
+        "action",
+        "action_class",
+        "channels",
+        "explained",
+        "id",
+        "lever",
+        "max_trigger_age_ms",
+        "propensity",
+        "rank",
+        "repeat_after_ms",
+        "stages",
+        "value_minor",
+        "weight",
+        "weights",
+    )
+
+    def __init__(self, action: Action, number: Mapping[Condition, int]) -> None:
+        self.action = action
+        self.id = action.id
+        self.action_class = action.action_class.value
+        self.rank = _RANK[action.action_class.value]
+        self.weights = {trigger.value: weight for trigger, weight in action.context_weights.items()}
+        self.propensity = action.propensity
+        self.weight = action.context_weight
+        self.value_minor = action.value_minor
+        self.lever = action.lever
+        self.channels = [(treatment.channel.value, treatment) for treatment in action.treatments]
+        self.max_trigger_age_ms = action.max_trigger_age_ms
+        self.repeat_after_ms = action.repeat_after_ms
+        self.stages = [
+            (reason.value, number[condition])
+            for reason, condition in (
+                (ReasonCode.NOT_ELIGIBLE, action.eligibility),
+                (ReasonCode.NOT_APPLICABLE, action.applicability),
+                (ReasonCode.NOT_SUITABLE, action.suitability),
+            )
+            if condition is not None
+        ]
+        self.explained = {reason.value: {"action_id": action.id, "reason": reason.value} for reason in ReasonCode}
+        """The record of the explanation for each reason, made once."""
+
+
+class Plan:
+    """A policy ready to decide."""
+
+    __slots__ = ("candidates", "conditions", "triggers")
+
+    def __init__(self, policy: Policy) -> None:
+        distinct = sorted(
+            {
+                condition
+                for action in policy.actions
+                for condition in (action.eligibility, action.applicability, action.suitability)
+                if condition is not None
+            },
+            key=lambda condition: condition.text,
+        )
+        number = {condition: index for index, condition in enumerate(distinct)}
+        self.triggers = frozenset(trigger.value for trigger in policy.triggers)
+        self.conditions = Conditions(distinct)
+        candidates = [Candidate(action, number) for action in policy.actions]
+        self.candidates: Mapping[str, list[Candidate]] = {
+            trigger.value: [candidate for candidate in candidates if trigger in candidate.action.triggers]
+            for trigger in EventType
+        }
+        """The actions that answer to each trigger, by action id, so that the first of equals wins ties."""
+
+
+def reference(active: Active | None) -> dict[str, str] | None:
+    """Return a document as decisions quote it (schema DocumentRef); None where none is active."""
+    if active is None:
+        return None
+    return {"name": active.name, "version": active.version, "sha256": active.sha256}

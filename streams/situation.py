@@ -1,0 +1,82 @@
+"""What a decision is taken on: the customer, the trigger, the time, the risk; and the variables of conditions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from schemas.policy_variables import NEVER_DAYS
+from schemas.vocabulary import ActionClass, Channel
+from streams import cases
+from streams.clock import DAY_MS
+from streams.customer import Customer
+from streams.meaning import Event
+from streams.risk import Scorer
+
+HOUR_MS: Final = 3_600_000.0
+_MARKETING: Final = ActionClass.MARKETING.value
+
+
+class Situation:
+    """One decision's input. Without a model, or without a purchase so far, `churn_risk` is None."""
+
+    __slots__ = ("churn_risk", "customer", "event", "now_ms", "value_at_risk_minor", "value_minor")
+
+    def __init__(self, customer: Customer, event: Event, now_ms: int, scorer: Scorer | None) -> None:
+        self.customer = customer
+        self.event = event
+        self.now_ms = now_ms
+        self.churn_risk = None if scorer is None else scorer.churn_risk(customer, now_ms)
+        self.value_minor = 0
+        self.value_at_risk_minor: int | None = None
+        if scorer is not None and self.churn_risk is not None:
+            self.value_minor = scorer.value_minor(customer, now_ms)
+            self.value_at_risk_minor = round(self.churn_risk * self.value_minor)
+
+    def days_since(self, at_ms: int) -> float:
+        """Return days since a time of the customer; NEVER_DAYS if that is 0."""
+        return max(0, self.now_ms - at_ms) / DAY_MS if at_ms else NEVER_DAYS
+
+
+def _days_since_marketing(s: Situation) -> float:
+    newest = 0
+    for proposal in s.customer.proposals.values():
+        if proposal.action_class == _MARKETING and proposal.at_ms > newest:
+            newest = proposal.at_ms
+    return s.days_since(newest)
+
+
+def _contacts_on(channel: str) -> Callable[[Situation], int]:
+    return lambda s: s.customer.contacts.get(channel, 0)
+
+
+VALUES: Final[Mapping[str, Callable[[Situation], Any]]] = {
+    "customer.purchases": lambda s: s.customer.purchases,
+    "customer.spend_minor": lambda s: s.customer.spend_minor,
+    "customer.mean_purchase_minor": lambda s: s.customer.spend_minor // max(1, s.customer.purchases),
+    "customer.days_since_purchase": lambda s: s.days_since(s.customer.last_purchase_ms),
+    "customer.days_since_first_purchase": lambda s: s.days_since(s.customer.first_purchase_ms),
+    "customer.days_known": lambda s: s.days_since(s.customer.first_seen_ms),
+    "customer.churn_risk": lambda s: s.churn_risk or 0.0,
+    "customer.value_minor": lambda s: s.value_minor,
+    "customer.value_at_risk_minor": lambda s: s.value_at_risk_minor or 0,
+    "customer.open_disputes": lambda s: len(cases.open_disputes(s.customer)),
+    "customer.open_cases": lambda s: cases.open_cases(s.customer),
+    "customer.complaints": lambda s: s.customer.complaints,
+    "customer.days_since_complaint": lambda s: s.days_since(s.customer.last_complaint_ms),
+    "customer.contacts": lambda s: s.customer.events,
+    **{f"customer.contacts_{channel.value.lower()}": _contacts_on(channel.value) for channel in Channel},
+    "customer.queued": lambda s: len(s.customer.queue),
+    "customer.days_since_marketing": _days_since_marketing,
+    "customer.messages_sent": lambda s: s.customer.messages_sent,
+    "customer.offers_presented": lambda s: s.customer.offers_presented,
+    "customer.offers_accepted": lambda s: s.customer.offers_accepted,
+    "customer.offers_rejected": lambda s: s.customer.offers_rejected,
+    "event.type": lambda s: s.event["type"],
+    "event.channel": lambda s: s.event["channel"],
+    "event.source": lambda s: s.event["source"],
+    "event.touchpoint": lambda s: s.event["touchpoint"],
+    "event.reference": lambda s: s.event["reference"] or "",
+    "event.amount_minor": lambda s: s.event["amount_minor"] or 0,
+    "event.age_hours": lambda s: max(0, s.now_ms - s.event["occurred_at"]) / HOUR_MS,
+    "event.attributes": lambda s: s.event["attributes"],
+}
+"""How each declared variable is computed; the same names as schemas/policy_variables.py (a test compares them)."""

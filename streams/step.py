@@ -1,0 +1,288 @@
+"""The one entry: a record of the journal in, changed state and outputs out.
+
+Nothing else is looked at: no clock, no other topic, no setting. Live work, replay, what-if and tests call this.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from schemas import headers as names
+from schemas.codec import decode_by_fingerprint
+from schemas.errors import ContractError
+from schemas.model import InvalidModel, read_model
+from schemas.policy import InvalidPolicy
+from schemas.policy_reader import read_policy
+from schemas.vocabulary import DecisionKind, DocumentKind, JournalKind, ReasonCode
+from streams import clock, contacts, queue, suppression
+from streams.customer import Customer
+from streams.decision import decide
+from streams.emit import Outbox, Output
+from streams.errors import BadEvent, DocumentMissing
+from streams.fold import DECLARED, HANDLERS
+from streams.meaning import Changed, Event
+from streams.partition import PARTITION_KEY, Active, Partition
+from streams.plan import Plan, reference
+from streams.risk import Scorer
+from streams.situation import Situation
+
+INTERACTION: Final = JournalKind.INTERACTION.value.encode()
+WATERMARK: Final = JournalKind.WATERMARK.value.encode()
+TICK: Final = JournalKind.TICK.value.encode()
+ACTIVATION: Final = JournalKind.ACTIVATION.value.encode()
+
+SURROGATE_LENGTH: Final = 32
+UNDECLARED_TYPES: Final = 100
+"""So many undeclared types are counted by name, the rest together under the empty name."""
+
+Loaded = TypeVar("Loaded")
+
+
+class Table(Protocol):
+    """States by key. `get` may hand out the live object; `set` after a change in place makes it written."""
+
+    def get(self, key: bytes, /) -> Any:
+        """Return the state of a key, or None."""
+
+    def set(self, key: bytes, value: Any, /) -> None:
+        """Make `value` the state of a key."""
+
+
+class Record(Protocol):
+    """A record of the journal."""
+
+    @property
+    def topic(self) -> str:
+        """The journal."""
+
+    @property
+    def partition(self) -> int:
+        """Its partition."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in it."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Surrogate of the customer; None for control records."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Interaction or Control in Confluent wire format."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Headers as schemas/headers.py names them."""
+
+
+class Core:
+    """The pure step. It holds nothing but documents made ready, by their digest."""
+
+    def __init__(self, documents: Mapping[str, bytes]) -> None:
+        """Take documents by SHA-256 in hex; the mapping may fill up while records are folded."""
+        self._documents = documents
+        self._plans: dict[str, Plan] = {}
+        self._scorers: dict[str, Scorer] = {}
+
+    def __call__(self, table: Table, record: Record) -> list[Output]:
+        """Fold one record into the table and return its outputs.
+
+        Raises BadEvent for a record that must not change anything, DocumentMissing (`retry_later`) while an
+        active document is not in `documents`, and schema errors for a value that cannot be decoded.
+        """
+        headers = dict(record.headers)
+        kind = headers.get(names.KIND)
+        partition = table.get(PARTITION_KEY)
+        if partition is None:
+            partition = Partition()
+        if kind == INTERACTION:
+            return self._interaction(table, record, partition, headers)
+        if kind == WATERMARK:
+            origin = _origin(headers)
+            if _is_new(partition, origin):
+                body = _decode(headers, record.value, "Control")["body"]
+                _expect(body, "partitions")
+                clock.watermark(partition, origin[0], body["time"], body["partitions"])
+                partition.marks[origin[0]] = origin[1]
+                table.set(PARTITION_KEY, partition)
+        elif kind == TICK:
+            body = _decode(headers, record.value, "Control")["body"]
+            _expect(body, "time")
+            if clock.tick(partition, body["time"]):
+                table.set(PARTITION_KEY, partition)
+        elif kind == ACTIVATION:
+            body = _decode(headers, record.value, "Control")["body"]
+            _expect(body, "sequence")
+            if self._activate(partition, body):
+                table.set(PARTITION_KEY, partition)
+        else:
+            raise BadEvent(f"header {names.KIND} is {kind!r}; only Attune's router and coordinator write here")
+        return []
+
+    def _interaction(
+        self, table: Table, record: Record, partition: Partition, headers: dict[str, bytes]
+    ) -> list[Output]:
+        origin, offset = _origin(headers)
+        if offset <= partition.marks.get(origin, -1):
+            return []
+        event = _decode(headers, record.value, "Interaction")
+        key = record.key
+        if key is None or len(key) != SURROGATE_LENGTH:
+            raise BadEvent("the record's key is no surrogate of 32 hex characters; only the router writes here")
+        contacts.check(event)
+        now_ms = clock.now(partition, event["occurred_at"])
+        plan = self._plan(partition.policy)
+        known_as = contacts.identity(event)
+        customer = table.get(key)
+        if customer is None:
+            customer = Customer()
+        elif known_as in customer.recent_ids:
+            customer.duplicates += 1
+            customer.offset = record.offset
+            return _done(table, record, partition, (origin, offset), customer, [])
+        kind = event["type"]
+        handler = HANDLERS.get(kind)
+        changed: Changed | None = None
+        if handler is not None:
+            changed = handler(customer, event)
+        elif kind not in DECLARED:
+            _count_undeclared(partition, kind)
+        contacts.note(customer, event, known_as)
+        outputs: list[Output] = []
+        if changed is not None or plan is None or kind in plan.triggers:
+            outputs = self._consequences(record, partition, headers, event, customer, changed, plan, now_ms)
+        return _done(table, record, partition, (origin, offset), customer, outputs)
+
+    def _consequences(
+        self,
+        record: Record,
+        partition: Partition,
+        headers: dict[str, bytes],
+        event: Event,
+        customer: Customer,
+        changed: Changed | None,
+        plan: Plan | None,
+        now_ms: int,
+    ) -> list[Output]:
+        assert record.key is not None
+        position = f"{record.topic}-{record.partition}-{record.offset}"
+        outbox = Outbox(position, record.key, event, now_ms, headers.get(names.TRACEPARENT))
+        queue.expire(customer, now_ms)
+        lifted = False
+        if changed is Changed.CASES:
+            lifted = suppression.settle(customer, event, outbox)
+        elif changed is Changed.CONSENT:
+            suppression.recall_without_consent(customer, outbox)
+        if plan is None:
+            if lifted:
+                outbox.decision(DecisionKind.NO_ACTION, ReasonCode.NO_POLICY.value)
+        elif lifted or event["type"] in plan.triggers:
+            situation = Situation(customer, event, now_ms, self._scorer(partition.model))
+            documents = {"policy": reference(partition.policy), "model": reference(partition.model)}
+            decide(plan, situation, documents, outbox)
+        return outbox.outputs
+
+    def _activate(self, partition: Partition, body: Mapping[str, Any]) -> bool:
+        active = Active(body["name"], body["version"], body["sha256"], body["sequence"])
+        is_policy = body["kind"] == DocumentKind.POLICY.value
+        current = partition.policy if is_policy else partition.model
+        if current is not None and active.sequence <= current.sequence:
+            return False
+        try:
+            if is_policy:
+                self._read_plan(active)
+                partition.policy = active
+            else:
+                self._read_scorer(active)
+                partition.model = active
+        except (InvalidPolicy, InvalidModel) as error:
+            raise BadEvent(
+                f"{body['kind'].lower()} {active.name} {active.version} is invalid and was not activated: {error}"
+            ) from error
+        return True
+
+    def _plan(self, active: Active | None) -> Plan | None:
+        if active is None:
+            return None
+        plan = self._plans.get(active.sha256)
+        return self._read_again(self._read_plan, active) if plan is None else plan
+
+    def _scorer(self, active: Active | None) -> Scorer | None:
+        if active is None:
+            return None
+        scorer = self._scorers.get(active.sha256)
+        return self._read_again(self._read_scorer, active) if scorer is None else scorer
+
+    def _read_plan(self, active: Active) -> Plan:
+        plan = self._plans[active.sha256] = Plan(read_policy(self._document(active)))
+        return plan
+
+    def _read_scorer(self, active: Active) -> Scorer:
+        scorer = self._scorers[active.sha256] = Scorer(read_model(self._document(active)))
+        return scorer
+
+    def _read_again(self, read: Callable[[Active], Loaded], active: Active) -> Loaded:
+        """Read a document that was valid when it was activated; if it no longer is, no event is to blame."""
+        try:
+            return read(active)
+        except (InvalidPolicy, InvalidModel) as error:
+            raise DocumentMissing(
+                f"document {active.name} {active.version} is active but this release cannot read it: {error}; "
+                "start the release that activated it"
+            ) from error
+
+    def _document(self, active: Active) -> bytes:
+        raw = self._documents.get(active.sha256)
+        if raw is None:
+            raise DocumentMissing(
+                f"document {active.name} {active.version} (sha256 {active.sha256[:12]}...) is active but not here; "
+                "publish it again, the partition waits for it"
+            )
+        return raw
+
+
+def _done(
+    table: Table,
+    record: Record,
+    partition: Partition,
+    origin: tuple[str, int],
+    customer: Customer,
+    outputs: list[Output],
+) -> list[Output]:
+    assert record.key is not None
+    customer.offset = record.offset
+    partition.marks[origin[0]] = origin[1]
+    table.set(record.key, customer)
+    table.set(PARTITION_KEY, partition)
+    return outputs
+
+
+def _origin(headers: dict[str, bytes]) -> tuple[str, int]:
+    """Return `<topic>/<partition>` and the offset that the record was copied from."""
+    value = headers.get(names.ORIGIN, b"")
+    source, slash, offset = value.rpartition(b"/")
+    if not slash or not offset.isdigit():
+        raise BadEvent(f"header {names.ORIGIN} is {value[:100]!r}, expected <topic>/<partition>/<offset>")
+    return source.decode(), int(offset)
+
+
+def _is_new(partition: Partition, origin: tuple[str, int]) -> bool:
+    return origin[1] > partition.marks.get(origin[0], -1)
+
+
+def _decode(headers: dict[str, bytes], value: bytes | None, name: str) -> dict[str, Any]:
+    try:
+        return decode_by_fingerprint(headers.get(names.SCHEMA, b"").decode("ascii", "replace"), value, name)
+    except ContractError as error:
+        raise BadEvent(str(error)) from error
+
+
+def _expect(body: Mapping[str, Any], field: str) -> None:
+    if field not in body:
+        raise BadEvent(f"the control record has no {field}: its body is not what header {names.KIND} says")
+
+
+def _count_undeclared(partition: Partition, kind: str) -> None:
+    counts = partition.undeclared
+    name = kind if kind in counts or len(counts) < UNDECLARED_TYPES else ""
+    counts[name] = counts.get(name, 0) + 1
