@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from streams.state_codec import STATE_CODEC
+from streams.state import STATE_CODEC
 
 from agents.engine.job import Job
 from agents.engine.records import Output, Record

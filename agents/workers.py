@@ -44,6 +44,8 @@ def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> Engine
         consumer=lambda: kafka.consumer(settings.kafka),
         send_seconds=job.send_seconds,
     )
+    directory = settings.home / "faust" / job.name
+    directory.mkdir(parents=True, exist_ok=True)
     return create_app(
         job,
         brokers=settings.kafka.bootstrap or "",
@@ -51,7 +53,7 @@ def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> Engine
         new_consumer=member,
         rebuild=rebuild,
         broker_commit_interval=settings.worker.commit_seconds,
-        datadir=str(settings.home / "faust" / job.name),
+        datadir=str(directory),
         **kafka.faust_options(settings.kafka),
     )
 

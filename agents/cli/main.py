@@ -4,10 +4,9 @@ import importlib.metadata
 import sys
 from typing import Annotated
 
-import click
 import typer
 
-from agents.cli import worker
+from agents.cli import topics, worker
 from agents.errors import AttuneError, UsageError
 
 app = typer.Typer(
@@ -17,6 +16,7 @@ app = typer.Typer(
     help="Customer interactions from Kafka into state, churn risk, suppressions and next best actions.",
 )
 app.add_typer(worker.app)
+app.add_typer(topics.app, name="topics")
 
 
 def _version(wanted: bool) -> None:
@@ -32,7 +32,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    """Customer interactions from Kafka into state, churn risk, suppressions and next best actions."""
+    """Turn customer interactions from Kafka into state, churn risk, suppressions and next best actions."""
     del version
 
 
@@ -45,8 +45,6 @@ def main() -> None:
         if error.hint:
             sys.stderr.write(f"  next: {error.hint}\n")
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except click.exceptions.Abort:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

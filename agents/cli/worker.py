@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from agents.cli import context
+from agents.settings import Settings
 
 app = typer.Typer()
 
@@ -42,7 +43,7 @@ def worker(
     raise typer.Exit(workers.run_app(build(settings)))
 
 
-def _coordinate(settings: context.Settings) -> int:
+def _coordinate(settings: Settings) -> int:
     from agents import workers
 
     async def run() -> None:
@@ -84,4 +85,5 @@ def _supervise(roles: list[str]) -> int:
 def _start(role: str) -> subprocess.Popen[bytes]:
     from agents.platform.leash import leashed
 
-    return subprocess.Popen(leashed([sys.executable, "-m", "agents.cli.main", "worker", role]), env=dict(os.environ))
+    command = leashed([sys.executable, "-m", "agents.cli.main", "worker", role])
+    return subprocess.Popen(command, env=dict(os.environ))  # noqa: S603 - our own command
