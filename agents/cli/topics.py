@@ -59,7 +59,9 @@ def _run(work: Callable[..., Awaitable[list[Any]]], replication: int | None) -> 
     from agents.errors import AttuneError
     from schemas.catalogue import CATALOGUE
 
-    settings = context.load()
+    settings = context.load(connect=False)
+    if settings.kafka.bootstrap is None:
+        settings = context.attached(settings)
     copies = settings.kafka.replication_factor if replication is None else replication
 
     async def with_client() -> list[Any]:

@@ -1,0 +1,1 @@
+"""What operations see and do: topics, lag, dead letters."""
