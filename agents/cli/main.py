@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import topics, worker
+from agents.cli import model, topics, worker
 from agents.errors import AttuneError, UsageError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.add_typer(worker.app)
 app.add_typer(topics.app, name="topics")
+app.add_typer(model.app, name="model")
 
 
 def _version(wanted: bool) -> None:

@@ -21,6 +21,9 @@ _QUEUE_BATCHES = 2
 _NOTHING = sys.maxsize
 """Barrier that admits no run."""
 
+_HEALED = (ForeignAppend, SendAbandoned)
+"""Troubles after which the logs say what happened: restore and go on."""
+
 
 class Source(Protocol):
     """What the engine needs of the consumer that feeds it."""
@@ -176,22 +179,28 @@ class Engine:
         """Begin again from the logs without leaving the group, as long as the group counts on us."""
         assert self._source is not None
         assert self._on_fatal is not None
+        numbers: list[int] = []
         try:
             while self._troubles:
                 for error in self._troubles:
-                    if not isinstance(error, ForeignAppend | SendAbandoned):
+                    if not isinstance(error, _HEALED):
                         raise error
                 logger.warning("%s: %s; restoring from the logs", self.job.name, self._troubles[0])
                 self._barrier = _NOTHING
-                numbers = list(self.partitions)
+                numbers = numbers or list(self.partitions)
                 await self._discard()
                 self.partitions.clear()
                 self._troubles.clear()
                 if not await self._source.check_ownership():
                     logger.warning("%s: the group has moved on; waiting for its next assignment", self.job.name)
                     return
-                positions = await self.assign(numbers)
+                try:
+                    positions = await self.assign(numbers)
+                except _HEALED as error:
+                    self._troubles.append(error)
+                    continue
                 self.admit(await self._source.rewind(positions))
+                numbers = []
         except asyncio.CancelledError:
             raise
         except Exception as fatal:  # noqa: BLE001 - whatever it is, the process must end and say so
