@@ -34,6 +34,7 @@ ACTION_RECALLED: Final = "attune.action.recalled"
 NO_ACTION: Final = "attune.decision.no-action"
 SUPPRESSION_STARTED: Final = "attune.suppression.started"
 SUPPRESSION_LIFTED: Final = "attune.suppression.lifted"
+CUSTOMER_STATE: Final = "attune.customer-state.changed"
 
 Headers = list[tuple[str, bytes]]
 

@@ -1,9 +1,11 @@
-"""Hypothesis strategies for any record of the contract, drawn from its schema."""
+"""Hypothesis strategies for any record of the contract, and a walk through a schema's named types."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hypothesis import strategies as st
+
+from schemas import versions
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 _PRIMITIVES: dict[str, st.SearchStrategy[Any]] = {
@@ -45,3 +47,16 @@ def minimal(record: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
         for f in schema["fields"]
         if "default" not in f or record[f["name"]] != f["default"]
     }
+
+
+def named_types(schema: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (name, definition) of every record and enum in a schema."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from named_types(item)
+    elif isinstance(schema, Mapping):
+        if schema.get("type") in ("record", "enum"):
+            yield schema["name"], versions.without_docs(schema)
+        for key in ("type", "items", "values", "fields"):
+            if not isinstance(schema.get(key), str):
+                yield from named_types(schema.get(key))
