@@ -170,6 +170,14 @@ class Codec:
             raise MalformedMessage(f"the value is a {reading.name} (schema id {schema_id}), expected a {name}")
         return _read(reading, value)
 
+    def reframe(self, value: bytes) -> bytes:
+        """Give what the embedded codec wrote this codec's id: outputs of a fold, on their way to other readers.
+
+        A fold depends on no registry, so it writes the embedded ids; the body is the same under both.
+        """
+        name, _ = EMBEDDED.type_of(value)
+        return self._frames[name] + value[FRAME_LENGTH:]
+
     def type_of(self, value: bytes | None) -> tuple[str, str]:
         """Return the type's name and its writer's fingerprint, from the id alone; errors as decode."""
         schema_id = schema_id_of(value)

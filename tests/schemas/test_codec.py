@@ -280,6 +280,7 @@ def test_ids_of_another_registry_replace_the_embedded_ones() -> None:
     assert other.decode(value) == PURCHASE
     with pytest.raises(UnknownSchema):
         other.decode(codec.encode("Interaction", PURCHASE))
+    assert other.reframe(codec.encode("Interaction", PURCHASE)) == value
 
 
 @pytest.mark.parametrize(
