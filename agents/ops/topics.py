@@ -95,7 +95,7 @@ async def apply(admin: Any, catalogue: Catalogue, *, replication: int | None = N
     changed = {found.topic for found in differences if found.aspect is Aspect.CONFIG}
     for name in sorted(changed):
         await _set_configs(admin, catalogue, catalogue.topics[name], replication)
-    await _settle(admin, catalogue)
+    await _settle(admin, catalogue, replication)
     return differences
 
 
@@ -135,24 +135,29 @@ async def _set_configs(admin: Any, catalogue: Catalogue, topic: Topic, replicati
                 )
 
 
-async def _settle(admin: Any, catalogue: Catalogue) -> None:
-    """Wait until every partition has a leader: a client that reads a topic before may idle for minutes."""
+async def _settle(admin: Any, catalogue: Catalogue, replication: int | None) -> None:
+    """Wait until every broker asked shows the change and every partition has a leader.
+
+    Brokers learn of it a moment after the controller has said yes, and a client that reads a topic before may idle
+    for minutes.
+    """
     deadline = monotonic() + SETTLE_SECONDS
     while True:
+        left = {found.topic for found in await compare(admin, catalogue, replication=replication) if found.appliable}
         present = await _describe(admin, catalogue.topics)
-        waiting = [name for name in catalogue.topics if name not in present or not _has_leaders(present[name])]
+        waiting = [name for name in catalogue.topics if name in left or not _has_leaders(present.get(name))]
         if not waiting:
             return
         if monotonic() > deadline:
             raise AttuneError(
-                f"after {SETTLE_SECONDS:.0f} s Kafka has no leader for every partition of {', '.join(waiting)}",
+                f"after {SETTLE_SECONDS:.0f} s Kafka does not show what was asked for of {', '.join(waiting)}",
                 "see whether all brokers are up, then run `attune topics apply` again",
             )
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _has_leaders(topic: Mapping[str, Any]) -> bool:
-    return bool(topic["partitions"]) and all(partition["leader"] >= 0 for partition in topic["partitions"])
+def _has_leaders(topic: Mapping[str, Any] | None) -> bool:
+    return topic is not None and all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
 async def _describe(admin: Any, names: Mapping[str, Any]) -> dict[str, Any]:
