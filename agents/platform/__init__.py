@@ -1,0 +1,1 @@
+"""A real Kafka and a real Valkey on loopback, from packages: no Docker, no system Java."""

@@ -1,0 +1,157 @@
+"""The embedded platform: Kafka and Valkey under one folder, remembered in a state file."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from agents.platform import process
+from agents.platform.kafka import KafkaServer
+from agents.platform.valkey import ValkeyServer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """Where the platform is reached and whether its servers run."""
+
+    home: str
+    bootstrap: str
+    redis_url: str
+    kafka_pid: int | None
+    valkey_pid: int | None
+
+    @property
+    def running(self) -> bool:
+        """Whether both servers run."""
+        return self.kafka_pid is not None and self.valkey_pid is not None
+
+
+@dataclasses.dataclass(slots=True)
+class _State:
+    kafka_port: int = 0
+    controller_port: int = 0
+    valkey_port: int = 0
+    kafka_pid: int | None = None
+    valkey_pid: int | None = None
+
+
+class LocalPlatform:
+    """A platform with its data under `home/platform`.
+
+    Attached servers die with this process, also when it is killed; detached ones stay until
+    `stop`.  Data and ports are kept, so a restart finds both.
+    """
+
+    def __init__(self, home: Path, *, broker: Mapping[str, str] | None = None) -> None:
+        """Take the folder; `broker` overrides server properties of Kafka."""
+        self.folder = Path(home).resolve() / "platform"
+        self._kafka = KafkaServer(self.folder / "kafka", overrides=broker)
+        self._valkey = ValkeyServer(self.folder / "valkey")
+        self._file = self.folder / "state.json"
+
+    @property
+    def bootstrap(self) -> str:
+        """Address of Kafka; fixed after the first start."""
+        return self.status().bootstrap
+
+    @property
+    def redis_url(self) -> str:
+        """Address of Valkey; fixed after the first start."""
+        return self.status().redis_url
+
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """Log files of Kafka and Valkey."""
+        return self._kafka.log, self._valkey.log
+
+    def start(self, *, detached: bool = False) -> Status:
+        """Start what does not run and wait until it answers.  Raises AttuneError saying what to do."""
+        with self._locked() as state:
+            if not process.runs(state.kafka_pid, self._kafka.mark):
+                self._start_kafka(state, attached=not detached)
+            if not process.runs(state.valkey_pid, self._valkey.mark):
+                state.valkey_port = _port(state.valkey_port)
+                state.valkey_pid = self._valkey.start(state.valkey_port, attached=not detached)
+            return self._status(state)
+
+    def stop(self) -> bool:
+        """Stop both servers; return whether any ran."""
+        with self._locked() as state:
+            ran = False
+            for pid, mark in ((state.valkey_pid, self._valkey.mark), (state.kafka_pid, self._kafka.mark)):
+                if pid is not None and process.runs(pid, mark):
+                    process.stop(pid)
+                    ran = True
+            state.kafka_pid = state.valkey_pid = None
+            return ran
+
+    def status(self) -> Status:
+        """Return what runs now."""
+        state = self._read()
+        return self._status(
+            dataclasses.replace(
+                state,
+                kafka_pid=state.kafka_pid if process.runs(state.kafka_pid, self._kafka.mark) else None,
+                valkey_pid=state.valkey_pid if process.runs(state.valkey_pid, self._valkey.mark) else None,
+            )
+        )
+
+    def stop_broker(self, *, kill: bool = False) -> None:
+        """Stop Kafka alone, with SIGKILL if `kill`; its data and port stay."""
+        with self._locked() as state:
+            if state.kafka_pid is not None:
+                process.stop(state.kafka_pid, kill=kill)
+            state.kafka_pid = None
+
+    def start_broker(self) -> None:
+        """Start Kafka again on the same data and port, attached."""
+        with self._locked() as state:
+            self._start_kafka(state, attached=True)
+
+    def freeze_broker(self, *, frozen: bool) -> None:
+        """Freeze Kafka (SIGSTOP) or thaw it."""
+        pid = self.status().kafka_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def _start_kafka(self, state: _State, *, attached: bool) -> None:
+        state.kafka_port = _port(state.kafka_port)
+        state.controller_port = _port(state.controller_port)
+        state.kafka_pid = self._kafka.start(state.kafka_port, state.controller_port, attached=attached)
+
+    def _status(self, state: _State) -> Status:
+        return Status(
+            home=str(self.folder.parent),
+            bootstrap=f"127.0.0.1:{state.kafka_port}",
+            redis_url=f"redis://127.0.0.1:{state.valkey_port}/0",
+            kafka_pid=state.kafka_pid,
+            valkey_pid=state.valkey_pid,
+        )
+
+    def _read(self) -> _State:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return _State(**json.loads(self._file.read_text()))
+        return _State()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[_State]:
+        """Yield the state alone among processes; what was changed is kept, also after an error."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._read()
+            try:
+                yield state
+            finally:
+                fresh = self._file.with_suffix(".new")
+                fresh.write_text(json.dumps(dataclasses.asdict(state)))
+                fresh.replace(self._file)
+
+
+def _port(kept: int) -> int:
+    """Return the port used before if it is still free, else another."""
+    return kept if kept and process.is_free(kept) else process.free_port()

@@ -1,0 +1,116 @@
+"""Server processes: started with a log file, recognised again later, stopped in order."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agents.errors import AttuneError
+from agents.platform.leash import leashed
+
+_POLL_SECONDS = 0.05
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""What this process started and has not seen end."""
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Return whether a loopback port can be bound."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def start(command: Sequence[str], log: Path, *, attached: bool, cwd: Path) -> subprocess.Popen[bytes]:
+    """Start a server; attached ones die with this process, detached ones outlive it."""
+    if attached and threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("start attached servers from the main thread: the leash watches the thread that starts them")
+    with log.open("ab") as out:
+        child = subprocess.Popen(  # noqa: S603 - our own command
+            leashed(command, death=signal.SIGKILL) if attached else list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    _children[child.pid] = child
+    return child
+
+
+def wait_ready(name: str, pid: int, ready: Callable[[], bool], log: Path, *, seconds: float) -> None:
+    """Wait until a server answers; AttuneError with the end of its log if it ends or stays silent."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        reap(pid)
+        if not is_alive(pid):
+            raise AttuneError(f"{name} ended while it started:\n{_tail(log)}", f"see {log}")
+        if time.monotonic() > deadline:
+            raise AttuneError(f"{name} did not answer within {seconds:.0f} s:\n{_tail(log)}", f"see {log}")
+        time.sleep(_POLL_SECONDS)
+
+
+def stop(pid: int, *, seconds: float = 30.0, kill: bool = False) -> None:
+    """End a process and wait until it is gone: SIGTERM, then SIGKILL after a while (or at once)."""
+    deadline = time.monotonic() + (0.0 if kill else seconds)
+    sent: signal.Signals | None = None
+    while is_alive(pid):
+        wanted = signal.SIGKILL if time.monotonic() >= deadline else signal.SIGTERM
+        if wanted is not sent:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, wanted)
+            sent = wanted
+        time.sleep(_POLL_SECONDS)
+    reap(pid)
+
+
+def reap(pid: int) -> None:
+    """Collect the exit status of a child that has ended, so that it does not stay as a zombie."""
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        del _children[pid]
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process exists and has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def runs(pid: int | None, mark: str) -> bool:
+    """Return whether a process is alive and is the one that was started: its command line holds `mark`."""
+    if pid is None or not is_alive(pid):
+        return False
+    line = Path(f"/proc/{pid}/cmdline")
+    if line.exists():
+        return mark.encode() in line.read_bytes()
+    shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False)  # noqa: S603, S607
+    return mark.encode() in shown.stdout
+
+
+def _tail(log: Path, lines: int = 12) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(no log)"
