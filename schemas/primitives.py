@@ -98,13 +98,6 @@ def write_long(number: Any, bits: int = LONG_BITS) -> bytes:
     return bytes(out)
 
 
-def write_text(text: str) -> bytes:
-    """Write a string; TypeError when it is none."""
-    data = UTF8(text)
-    size = len(data)
-    return (ONE_BYTE[size << 1] if size < 64 else write_long(size)) + data
-
-
 def write_bytes(data: Any) -> bytes:
     """Write bytes; TypeError when they are none."""
     if type(data) is not bytes:

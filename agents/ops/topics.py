@@ -21,6 +21,7 @@ from schemas.catalogue import Catalogue, Topic
 
 SETTLE_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.1
+_UNKNOWN_TOPIC: Final = 3
 _TOPIC_EXISTS: Final = 36
 _INVALID_REPLICATION: Final = 38
 _SET_ON_THE_TOPIC: Final = 1
@@ -173,7 +174,7 @@ async def _configs(admin: Any, names: list[str], *, own_only: bool = False) -> d
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     for answer in await admin.describe_configs(resources):
         for code, message, _, name, entries in answer.resources:
-            if code:
+            if code not in (0, _UNKNOWN_TOPIC):  # one that a broker has not heard of yet has no configuration
                 raise AttuneError(
                     f"{name}: Kafka did not tell its configuration: {for_code(code).__name__}: {message}",
                     "reading it needs the ACL DescribeConfigs on the topic",
