@@ -22,6 +22,12 @@ PURPOSE: Final[Mapping[str, str | None]] = {
 }
 """The purpose whose consent a class of actions needs."""
 
+_KEYS: Final = {
+    (action_class, channel.value): (f"{purpose}/{channel.value}", f"{purpose}/{EVERY_CHANNEL}")
+    for action_class, purpose in PURPOSE.items()
+    for channel in Channel
+}
+_MARKETING: Final = ActionClass.MARKETING.value
 _PURPOSES: Final = tuple(purpose.value for purpose in Purpose)
 _CHANNELS: Final = (*(channel.value for channel in Channel), EVERY_CHANNEL)
 
@@ -46,12 +52,11 @@ def withdrawn(customer: Customer, event: Event) -> Changed:
 
 def allowed(customer: Customer, action_class: str, channel: str) -> bool:
     """Return whether consent lets an action of that class go out on that channel."""
-    purpose = PURPOSE[action_class]
-    if purpose is None:
+    if PURPOSE[action_class] is None:
         return True
-    consents = customer.consents
-    special = consents.get(f"{purpose}/{channel}")
-    general = consents.get(f"{purpose}/{EVERY_CHANNEL}")
+    special_key, general_key = _KEYS[action_class, channel]
+    special = customer.consents.get(special_key)
+    general = customer.consents.get(general_key)
     if special is None:
         newest = general
     elif general is None or (special.at_ms, not special.given) > (general.at_ms, not general.given):
@@ -59,7 +64,7 @@ def allowed(customer: Customer, action_class: str, channel: str) -> bool:
     else:
         newest = general
     if newest is None:
-        return purpose == Purpose.SERVICE.value
+        return action_class != _MARKETING
     return newest.given
 
 

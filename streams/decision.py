@@ -8,18 +8,27 @@ strongest class, then the highest priority = propensity x context weight x value
 from typing import Any, Final, NamedTuple
 
 from schemas.policy import Treatment
-from schemas.vocabulary import ActionClass, DecisionKind, ReasonCode
+from schemas.vocabulary import ActionClass, ReasonCode
 from streams import consent
 from streams.customer import PROPOSALS, Customer, Proposal, Queued
-from streams.emit import Outbox
+from streams.emit import NO_ACTION, PROPOSED, Outbox
 from streams.plan import Candidate, Plan
 from streams.situation import Situation
 from streams.suppression import SCOPE
 
 MANDATORY: Final = ActionClass.MANDATORY.value
 
+# Plain texts: looking up `.value` takes as long as a condition.
 SELECTED: Final = ReasonCode.SELECTED.value
 OUTRANKED: Final = ReasonCode.OUTRANKED.value
+TRIGGER_TOO_OLD: Final = ReasonCode.TRIGGER_TOO_OLD.value
+CONDITION_ERROR: Final = ReasonCode.CONDITION_ERROR.value
+NO_CONSENT: Final = ReasonCode.NO_CONSENT.value
+SUPPRESSED: Final = ReasonCode.SUPPRESSED.value
+ALREADY_QUEUED: Final = ReasonCode.ALREADY_QUEUED.value
+CONTACTED_RECENTLY: Final = ReasonCode.CONTACTED_RECENTLY.value
+NO_VALUE: Final = ReasonCode.NO_VALUE.value
+NO_CANDIDATES: Final = ReasonCode.NO_CANDIDATES.value
 
 Documents = dict[str, dict[str, str] | None]
 """References of the policy and the model that decide, as the schema's fields `policy` and `model`."""
@@ -42,7 +51,7 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     chosen: list[Choice] = []
     winner: Choice | None = None
     place = 0
-    removed_priority, removed_reason = -1.0, ReasonCode.NO_CANDIDATES.value
+    removed_priority, removed_reason = -1.0, NO_CANDIDATES
     candidates = plan.candidates.get(trigger, ())
     if candidates:
         plan.conditions.begin(situation)
@@ -76,7 +85,7 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     for choice in chosen:
         _propose(choice, situation, shared, outbox)
     if not chosen:
-        outbox.decision(DecisionKind.NO_ACTION, removed_reason, **shared)
+        outbox.decision(NO_ACTION, removed_reason, **shared)
 
 
 def _value(candidate: Candidate, situation: Situation) -> int:
@@ -87,14 +96,14 @@ def _value(candidate: Candidate, situation: Situation) -> int:
 def _engagement(candidate: Candidate, plan: Plan, situation: Situation) -> str | None:
     """Return the reason if the trigger is too old, or the candidate not eligible, applicable or suitable."""
     if situation.now_ms - situation.event["occurred_at"] > candidate.max_trigger_age_ms:
-        return ReasonCode.TRIGGER_TOO_OLD.value
+        return TRIGGER_TOO_OLD
     holds = plan.conditions.holds
     try:
         for reason, index in candidate.stages:
             if not holds(index):
                 return reason
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
-        return ReasonCode.CONDITION_ERROR.value
+        return CONDITION_ERROR
     return None
 
 
@@ -102,29 +111,33 @@ def _contact(candidate: Candidate, situation: Situation, priority: float) -> Tre
     """Return the treatment that consent allows, or the reason why the customer is not to be contacted so."""
     customer = situation.customer
     action_class = candidate.action_class
-    treatment = next(
-        (treatment for channel, treatment in candidate.channels if consent.allowed(customer, action_class, channel)),
-        None,
-    )
+    treatment = _treatment(candidate, customer)
     if treatment is None:
-        return ReasonCode.NO_CONSENT.value
+        return NO_CONSENT
     if customer.hold is not None and action_class == SCOPE:
-        return ReasonCode.SUPPRESSED.value
-    if any(queued.action_id == candidate.id for queued in customer.queue.values()):
-        return ReasonCode.ALREADY_QUEUED.value
+        return SUPPRESSED
+    if customer.queue and candidate.id in [queued.action_id for queued in customer.queue.values()]:
+        return ALREADY_QUEUED
     last = customer.proposals.get(candidate.id)
     if last is not None and situation.now_ms - last.at_ms < candidate.repeat_after_ms:
-        return ReasonCode.CONTACTED_RECENTLY.value
+        return CONTACTED_RECENTLY
     if priority <= 0.0 and action_class != MANDATORY:
-        return ReasonCode.NO_VALUE.value
+        return NO_VALUE
     return treatment
+
+
+def _treatment(candidate: Candidate, customer: Customer) -> Treatment | None:
+    for channel, treatment in candidate.channels:
+        if consent.allowed(customer, candidate.action_class, channel):
+            return treatment
+    return None
 
 
 def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbox: Outbox) -> None:
     candidate, treatment = choice.candidate, choice.treatment
     action, customer, now_ms = candidate.action, situation.customer, situation.now_ms
     last = customer.proposals.get(action.id)
-    channel = treatment.channel.value
+    channel = candidate.channel_of[treatment.id]
     valid_until = now_ms + action.validity_ms
     customer.queue[outbox.next_id()] = Queued(
         action.id,
@@ -141,7 +154,7 @@ def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbo
     if len(customer.proposals) > PROPOSALS:
         _forget(customer)
     outbox.decision(
-        DecisionKind.PROPOSED,
+        PROPOSED,
         SELECTED,
         action_id=action.id,
         issue=action.issue,
@@ -157,7 +170,7 @@ def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbo
             "value": float(choice.value),
             "lever": candidate.lever,
         },
-        content=treatment.content,
+        content=dict(treatment.content),
         **shared,
     )
 

@@ -4,7 +4,15 @@ from typing import Any, Final
 
 from schemas import headers as names
 from schemas.codec import encode
-from schemas.vocabulary import Channel, DecisionKind, ReasonCode, ScopeKind, SuppressionReason, SuppressionStatus
+from schemas.vocabulary import (
+    ActionClass,
+    Channel,
+    DecisionKind,
+    ReasonCode,
+    ScopeKind,
+    SuppressionReason,
+    SuppressionStatus,
+)
 from streams.customer import Hold, Queued
 
 ACTIONS: Final = "crm.next-best-actions.v1"
@@ -13,11 +21,17 @@ SOURCE: Final = "attune/core"
 
 RELEASE: Final = "every dispute of the customer is resolved"
 
+PROPOSED: Final = DecisionKind.PROPOSED.value
+RECALLED: Final = DecisionKind.RECALLED.value
+NO_ACTION: Final = DecisionKind.NO_ACTION.value
+
 _CE_TYPE: Final = {
-    DecisionKind.PROPOSED.value: names.ACTION_PROPOSED,
-    DecisionKind.RECALLED.value: names.ACTION_RECALLED,
-    DecisionKind.NO_ACTION.value: names.NO_ACTION,
+    PROPOSED: names.ACTION_PROPOSED,
+    RECALLED: names.ACTION_RECALLED,
+    NO_ACTION: names.NO_ACTION,
 }
+_OTHER: Final = Channel.OTHER.value
+_MARKETING: Final = ActionClass.MARKETING.value
 
 Output = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 """Topic, key, value, headers."""
@@ -53,18 +67,18 @@ class Outbox:
         """Return the id of the output that comes next."""
         return f"{self._prefix}-{len(self.outputs)}"
 
-    def decision(self, kind: DecisionKind, reason: str, **fields: Any) -> None:
-        """Emit a next best action; `fields` as in the schema, the rest by its defaults."""
+    def decision(self, kind: str, reason: str, **fields: Any) -> None:
+        """Emit a next best action of that DecisionKind; `fields` as in the schema, the rest by its defaults."""
         record: dict[str, Any] = {
             "decision_id": self.next_id(),
-            "kind": kind.value,
+            "kind": kind,
             "customer": self._customer,
             "action_id": None,
             "issue": "",
             "group": "",
             "treatment_id": "",
-            "channel": Channel.OTHER.value,
-            "action_class": "MARKETING",
+            "channel": _OTHER,
+            "action_class": _MARKETING,
             "decided_at": self.now_ms,
             "valid_until": self.now_ms,
             "trigger": self.trigger,
@@ -80,12 +94,12 @@ class Outbox:
             "content": {},
         }
         record.update(fields)
-        self._send(ACTIONS, encode("NextBestAction", record), _CE_TYPE[kind.value])
+        self._send(ACTIONS, encode("NextBestAction", record), _CE_TYPE[kind])
 
     def recall(self, decision_id: str, queued: Queued, reason: ReasonCode) -> None:
         """Emit the recall of an action that waits."""
         self.decision(
-            DecisionKind.RECALLED,
+            RECALLED,
             reason.value,
             action_id=queued.action_id,
             issue=queued.issue,
@@ -106,7 +120,7 @@ class Outbox:
             "scope_kind": ScopeKind.CLASS.value,
             "scope": scope,
             "reason": SuppressionReason.OPEN_DISPUTE.value,
-            "evidence": hold.evidence,
+            "evidence": list(hold.evidence),
             "release_condition": RELEASE,
             "started_at": hold.started_ms,
             "lifted_at": self.now_ms if lifted else None,

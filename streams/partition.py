@@ -18,12 +18,11 @@ class Active(Struct, array_like=True, gc=False, frozen=True):
 
 
 class Partition(Struct, array_like=True, gc=False, tag="partition"):
-    """State of one journal partition: its clock, how far each origin was copied, what is active, counts."""
+    """State of one journal partition: its clock, how far each origin was copied, what is active, and what nobody declared."""
 
     clock_ms: int = 0
     watermarks: dict[str, int] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
     policy: Active | None = None
     model: Active | None = None
-    counts: dict[str, int] = field(default_factory=dict)
     undeclared: dict[str, int] = field(default_factory=dict)

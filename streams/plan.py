@@ -21,30 +21,38 @@ _RANK: Final = {action_class.value: rank for rank, action_class in enumerate(Act
 
 
 class Conditions:
-    """The distinct conditions of a policy, evaluated at most once per decision."""
+    """The distinct conditions of a policy, evaluated at most once per decision, and only if it comes to them."""
 
-    __slots__ = ("_blank", "_context", "_handed", "_needs_risk", "_programs", "_results", "_situation", "_values")
+    __slots__ = (
+        "_compute",
+        "_context",
+        "_handed",
+        "_handed_for",
+        "_items",
+        "_known_for",
+        "_results",
+        "_situation",
+        "_turn",
+    )
 
     def __init__(self, conditions: list[Condition]) -> None:
         names = sorted({name for condition in conditions for name in condition.variables})
-        self._programs = [condition.program for condition in conditions]
-        self._needs_risk = [condition.needs_risk for condition in conditions]
-        self._values = [(flat_name(name), VALUES[name]) for name in names]
+        self._compute = [(flat_name(name), VALUES[name]) for name in names]
+        self._items = [
+            (condition.program, [names.index(name) for name in condition.variables], condition.needs_risk)
+            for condition in conditions
+        ]
         self._context = cel.Context()
-        self._handed: dict[str, Any] = {}
-        self._blank: list[bool | None] = [None] * len(conditions)
-        self._results = list(self._blank)
+        self._turn = 0
         self._situation: Situation | None = None
+        self._handed: list[Any] = [None] * len(names)
+        self._handed_for = [0] * len(names)
+        self._results = [False] * len(conditions)
+        self._known_for = [0] * len(conditions)
 
     def begin(self, situation: Situation) -> None:
-        """Hand a situation over; results of the one before are forgotten."""
-        handed = self._handed
-        for name, compute in self._values:
-            value = compute(situation)
-            if handed.get(name) != value:
-                self._context.add_variable(name, value)
-                handed[name] = value
-        self._results = list(self._blank)
+        """Begin a decision: what was found out for the one before no longer counts."""
+        self._turn += 1
         self._situation = situation
 
     def holds(self, index: int) -> bool:
@@ -53,13 +61,25 @@ class Conditions:
         Raises ArithmeticError, LookupError, RuntimeError or TypeError when it cannot be decided: no risk score
         yet, a missing attribute, a division by zero.
         """
-        known = self._results[index]
-        if known is not None:
-            return known
-        if self._needs_risk[index] and (self._situation is None or self._situation.churn_risk is None):
+        turn = self._turn
+        if self._known_for[index] == turn:
+            return self._results[index]
+        situation = self._situation
+        assert situation is not None
+        program, variables, needs_risk = self._items[index]
+        if needs_risk and situation.churn_risk is None:
             raise LookupError("the condition needs a risk score and there is none yet")
-        result = self._programs[index].execute(self._context) is True
+        for variable in variables:
+            if self._handed_for[variable] != turn:
+                self._handed_for[variable] = turn
+                name, compute = self._compute[variable]
+                value = compute(situation)
+                if value != self._handed[variable]:
+                    self._context.add_variable(name, value)
+                    self._handed[variable] = value
+        result = program.execute(self._context) is True
         self._results[index] = result
+        self._known_for[index] = turn
         return result
 
 
@@ -69,6 +89,7 @@ class Candidate:
     __slots__ = (
         "action",
         "action_class",
+        "channel_of",
         "channels",
         "explained",
         "id",
@@ -94,6 +115,7 @@ class Candidate:
         self.value_minor = action.value_minor
         self.lever = action.lever
         self.channels = [(treatment.channel.value, treatment) for treatment in action.treatments]
+        self.channel_of = {treatment.id: treatment.channel.value for treatment in action.treatments}
         self.max_trigger_age_ms = action.max_trigger_age_ms
         self.repeat_after_ms = action.repeat_after_ms
         self.stages = [

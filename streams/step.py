@@ -12,11 +12,11 @@ from schemas.errors import ContractError
 from schemas.model import InvalidModel, read_model
 from schemas.policy import InvalidPolicy
 from schemas.policy_reader import read_policy
-from schemas.vocabulary import DecisionKind, DocumentKind, JournalKind, ReasonCode
+from schemas.vocabulary import DocumentKind, JournalKind, ReasonCode
 from streams import clock, contacts, queue, suppression
 from streams.customer import Customer
 from streams.decision import decide
-from streams.emit import Outbox, Output
+from streams.emit import NO_ACTION, Outbox, Output
 from streams.errors import BadEvent, DocumentMissing
 from streams.fold import DECLARED, HANDLERS
 from streams.meaning import Changed, Event
@@ -175,7 +175,7 @@ class Core:
             suppression.recall_without_consent(customer, outbox)
         if plan is None:
             if lifted:
-                outbox.decision(DecisionKind.NO_ACTION, ReasonCode.NO_POLICY.value)
+                outbox.decision(NO_ACTION, ReasonCode.NO_POLICY.value)
         elif lifted or event["type"] in plan.triggers:
             situation = Situation(customer, event, now_ms, self._scorer(partition.model))
             documents = {"policy": reference(partition.policy), "model": reference(partition.model)}

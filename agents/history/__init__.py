@@ -1,0 +1,1 @@
+"""What is learnt from history: fitting of the risk model."""
