@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import local, model, topics, worker
+from agents.cli import connector, demo, local, model, policy, prove, topics, worker
 from agents.errors import AttuneError, UsageError
 
 app = typer.Typer(
@@ -16,9 +16,13 @@ app = typer.Typer(
     help="Customer interactions from Kafka into state, churn risk, suppressions and next best actions.",
 )
 app.add_typer(worker.app)
+app.add_typer(prove.app)
+app.add_typer(demo.app)
+app.add_typer(connector.app)
 app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
 app.add_typer(model.app, name="model")
+app.add_typer(policy.app, name="policy")
 
 
 def _version(wanted: bool) -> None:

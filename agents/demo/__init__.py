@@ -1,0 +1,1 @@
+"""The main job on published sample data, from an empty machine to a summary."""

@@ -1,0 +1,1 @@
+"""Connectors: they carry actions out, and tell what became of them as interactions."""

@@ -1,5 +1,6 @@
 """Server processes: started with a log file, recognised again later, stopped in order."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -16,6 +17,13 @@ from agents.platform.leash import leashed
 _POLL_SECONDS = 0.05
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """What this process started and has not seen end."""
+
+
+@atexit.register
+def _let_detached_live() -> None:
+    """Detached servers are meant to outlive this process: no warning that they still run."""
+    for child in _children.values():
+        child.returncode = child.poll() or 0
 
 
 def free_port() -> int:

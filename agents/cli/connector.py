@@ -1,0 +1,66 @@
+"""`attune connector`: the demo connector, from published topics to a local outbox."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents.cli import context
+from agents.settings import Settings
+
+app = typer.Typer()
+
+GROUP = "demo-connector"
+_HOUR_MS = 3_600_000
+
+
+@app.command("connector", epilog="Example: attune connector --delay-hours 6 --outbox outbox.jsonl")
+def connector(
+    *,
+    outbox: Annotated[Path | None, typer.Option(help="file of deliveries; default: outbox.jsonl in the home")] = None,
+    delay_hours: Annotated[float, typer.Option(min=0, help="how long an action is held, in event time")] = 6.0,
+    idle_flush: Annotated[
+        float | None, typer.Option(help="let go what waits when nothing came for so many seconds: for data that ends")
+    ] = None,
+    status_file: Annotated[Path | None, typer.Option(help="write counts there as JSON")] = None,
+) -> None:
+    """Hold each action for a while, check suppressions again, deliver to a file, report as interactions."""
+    settings = context.load()
+    path = outbox or settings.home / "outbox.jsonl"
+    asyncio.run(_run(settings, path, int(delay_hours * _HOUR_MS), idle_flush, status_file))
+
+
+async def _run(
+    settings: Settings, path: Path, delay_ms: int, idle_flush: float | None, status_file: Path | None
+) -> None:
+    from agents.clients import kafka
+    from agents.outbound.connector import Connector
+    from agents.outbound.outbox import Outbox
+
+    outbox = Outbox(path)
+    consumer = kafka.consumer(settings.kafka, group=GROUP)
+    producer = kafka.producer(settings.kafka)
+    try:
+        await consumer.start()
+        await producer.start()
+        work = asyncio.ensure_future(
+            Connector(
+                consumer=consumer,
+                producer=producer,
+                outbox=outbox,
+                delay_ms=delay_ms,
+                idle_flush_seconds=idle_flush,
+                status_file=status_file,
+            ).run()
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.result()
+    finally:
+        await consumer.stop()
+        await producer.stop()
+        outbox.close()
