@@ -135,7 +135,9 @@ class Node:
         if self.kind not in ("int", "float") or not isinstance(self._node, yaml.ScalarNode):
             self._wrong("a number")
             return None
-        value = float(yaml.SafeLoader("").construct_yaml_float(self._node))
+        loader = yaml.SafeLoader("")
+        construct = loader.construct_yaml_int if self.kind == "int" else loader.construct_yaml_float
+        value = float(construct(self._node))
         return value if self._within(value, low, high) else None
 
     def duration_ms(self, low: str, high: str) -> int | None:

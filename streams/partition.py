@@ -18,7 +18,7 @@ class Active(Struct, array_like=True, gc=False, frozen=True):
 
 
 class Partition(Struct, array_like=True, gc=False, tag="partition"):
-    """State of one journal partition: its clock, how far each origin was copied, what is active, and what nobody declared."""
+    """Its clock, how far each origin was copied, what is active, and how often which undeclared type came."""
 
     clock_ms: int = 0
     watermarks: dict[str, int] = field(default_factory=dict)

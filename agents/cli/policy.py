@@ -1,0 +1,67 @@
+"""`attune policy`: policy packs of marketing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents.cli import context
+
+app = typer.Typer(no_args_is_help=True, help="Policy packs: what may be proposed to whom.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@app.callback()
+def group() -> None:
+    """Work with policy packs."""
+
+
+@app.command("check", epilog="Example: attune policy check schemas/packs/retail-thin.yaml")
+def check(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a policy pack (YAML)")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """Check a pack and say all that is wrong, each with line and column. Exit 1 when anything is."""
+    from dataclasses import asdict
+
+    from schemas.policy import InvalidPolicy, Policy
+    from schemas.policy_reader import read_policy
+
+    policy: Policy | None = None
+    faults = []
+    try:
+        policy = read_policy(file.read_bytes())
+    except InvalidPolicy as error:
+        faults = error.faults
+    if json:
+        found = {"name": policy.name, "version": policy.version, "actions": len(policy.actions)} if policy else {}
+        context.print_json(
+            {"file": str(file), "ok": not faults, **found, "errors": [asdict(fault) for fault in faults]}
+        )
+    elif policy is not None:
+        typer.echo(f"{file}: {policy.name} {policy.version} is valid, {len(policy.actions)} actions")
+    else:
+        for fault in faults:
+            typer.echo(f"{file}:{fault}")
+        typer.echo(f"{len(faults)} errors; nothing was published", err=True)
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command("variables", epilog="Example: attune policy variables --json")
+def variables(*, json: AsJson = False) -> None:
+    """List what a condition may refer to: every field with its type and what it says."""
+    from schemas.policy_variables import VARIABLES
+
+    if json:
+        context.print_json(
+            [
+                {"name": name, "type": variable.type.name.lower(), "says": variable.says}
+                for name, variable in VARIABLES.items()
+            ]
+        )
+        return
+    width = max(map(len, VARIABLES))
+    for name, variable in VARIABLES.items():
+        typer.echo(f"{name:<{width}}  {variable.type.name.lower():<6}  {variable.says}")
