@@ -1,0 +1,152 @@
+"""`attune lag`: how far every group is behind."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from agents.cli import connect, context
+from agents.settings import Settings
+
+app = typer.Typer()
+
+_SETTLE_SAMPLES = 10
+_SETTLE_SECONDS = 0.3
+_COLOURS = {"OK": "green", "WARN": "yellow", "STALL": "red", "STOP": "red"}
+
+
+@app.command("lag", epilog="Examples: `attune lag`, `attune lag --group attune-fold --watch`, `attune lag --json`")
+def lag(
+    *,
+    group: Annotated[list[str] | None, typer.Option(help="this group only; may be repeated")] = None,
+    watch: Annotated[bool, typer.Option(help="look again and again until Ctrl-C")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="seconds between two looks, with --watch")] = 1.0,
+    window: Annotated[float, typer.Option(min=1, help="seconds over which status and trend are judged")] = 60.0,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object, with --watch one a line")] = False,
+) -> None:
+    """Show committed and end offsets, lag in records and seconds, trend, status and members of every group.
+
+    Where something is behind, it is looked at for three seconds, so that the status can tell slow from stuck.
+    """
+    settings = connect.kafka_settings()
+    try:
+        with connect.explained(settings):
+            asyncio.run(_run(settings, group, watch=watch, interval=interval, window_seconds=window, json=json))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+async def _run(
+    settings: Settings, groups: list[str] | None, *, watch: bool, interval: float, window_seconds: float, json: bool
+) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from agents.clients import kafka
+    from agents.ops.lag import Window, group_lag
+
+    window = Window(window_seconds)
+    admin = kafka.admin(settings.kafka)
+    # Of each lagging partition one record is read: small fetches are enough.
+    consumer = kafka.consumer(settings.kafka, max_partition_fetch_bytes=16_384)
+    try:
+        await admin.start()
+        await consumer.start()
+
+        async def look() -> list[Any]:
+            return _known(await group_lag(admin, consumer, groups, window=window), asked=groups is not None)
+
+        if not watch:
+            found = await look()
+            for _ in range(_SETTLE_SAMPLES - 1):
+                if all(item.lag == 0 for item in found):
+                    break
+                await asyncio.sleep(_SETTLE_SECONDS)
+                found = await look()
+            _show(found, json=json)
+            return
+        if json or not Console().is_terminal:
+            while True:
+                _show(await look(), json=json)
+                await asyncio.sleep(interval)
+        with Live(auto_refresh=False) as live:
+            while True:
+                live.update(_table(await look()), refresh=True)
+                await asyncio.sleep(interval)
+    finally:
+        await consumer.stop()
+        await admin.close()
+
+
+def _known(found: list[Any], *, asked: bool) -> list[Any]:
+    from agents.errors import AttuneError
+
+    for item in found:
+        if asked and item.state == "Dead" and not item.partitions:
+            raise AttuneError(
+                f"there is no group {item.group}", "`attune lag` lists all; a group exists once it has joined"
+            )
+    return found
+
+
+def _show(found: Sequence[Any], *, json: bool) -> None:
+    from rich.console import Console
+
+    if json:
+        context.print_json({"at_ms": int(time.time() * 1000), "groups": [item.to_json() for item in found]})
+    else:
+        Console().print(_table(found) if found else "no group has joined or committed yet")
+
+
+def _table(found: Sequence[Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("group", "topic", "partition", "committed", "end", "lag", "seconds", "trend", "status", "member"):
+        table.add_column(name, justify="left" if name in ("group", "topic", "status", "member") else "right")
+    for item in found:
+        head = f"{item.group} ({item.state}, {len(item.members)} members)"
+        colour = _COLOURS[item.status.value]
+        table.add_row(
+            f"[bold]{head}[/bold]",
+            "",
+            "",
+            "",
+            "",
+            f"{item.lag:,}",
+            f"{item.seconds:.1f}",
+            "",
+            _paint(colour, item.status),
+        )
+        for row in item.partitions:
+            table.add_row(
+                "",
+                row.topic,
+                str(row.partition),
+                _number(row.committed),
+                _number(row.end),
+                _number(row.lag),
+                "-" if row.seconds is None else f"{row.seconds:.1f}",
+                _trend(row.trend),
+                _paint(_COLOURS[row.status.value], row.status),
+                "-" if row.member is None else f"{row.member.client_id}@{row.member.host}",
+            )
+    return table
+
+
+def _paint(colour: str, status: Any) -> str:
+    return f"[{colour}]{status.value}[/{colour}]"
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _trend(value: float | None) -> str:
+    """Write by how many records a second the lag grows or shrinks."""
+    if value is None or abs(value) < 0.05:
+        return ""
+    return f"{'▲' if value > 0 else '▼'} {abs(value):,.1f}/s"
