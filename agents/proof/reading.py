@@ -99,7 +99,7 @@ class Reader:
                 )
             if left:
                 consumer.pause(*(tp for tp in consumer.assignment() if tp not in left))
-        consumer.unsubscribe()
+        # No unsubscribe: aiokafka's fetcher dies of it when an assignment follows at once.  The next read assigns anew.
 
     async def one(self, place: Place) -> Any | None:
         """Return the record at a place, or None if it is no longer there."""
