@@ -321,7 +321,7 @@ async def _plant_fault(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def _platform(found: Settings) -> AsyncIterator[tuple[Settings, bytes]]:
-    """Yield settings and the identity secret, with a platform behind them: the user's cluster, or a fresh embedded one."""
+    """Yield settings and the identity secret, with a platform: the user's, or a fresh embedded one."""
     home = found.home / "demo"
     if found.kafka.bootstrap is not None:
         if found.redis.url is None:

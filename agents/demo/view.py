@@ -104,7 +104,7 @@ def summary(found: dict[str, Any]) -> str:
         f"{found['delivered']:,} delivered to the outbox; no action {found['no_action']:,} times, each with its reason",
         f"suppressions: {held_back['started']} started, {held_back['lifted']} lifted; "
         f"dead letters: {found['dead_letters']}",
-        f"latency from interaction to output at 1,000 events a second: p50 {latency['p50']} ms, p99 {latency['p99']} ms",
+        f"latency, interaction to output, at 1,000 events a second: p50 {latency['p50']} ms, p99 {latency['p99']} ms",
         f"oracle (a sequential fold of the journal, by another process): {verdict}",
         "",
         "try next:",

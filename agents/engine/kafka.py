@@ -1,13 +1,21 @@
 """The log on Kafka, through aiokafka; clients come from factories, so that security has one home."""
 
 import asyncio
+import collections
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from agents.engine.errors import BatchTooLarge, EngineError, Refused, SendAbandoned
 from agents.engine.log import Bounds
@@ -18,6 +26,13 @@ logger = logging.getLogger(__name__)
 _SEQUENCE_LIMIT = 2**30
 """aiokafka's sequence numbers wrap wrongly at 2^31: a producer is renewed well before."""
 _KILL_SECONDS = 2.0
+_FINAL = (
+    ClusterAuthorizationFailedError,
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+)
+"""Errors that no repetition mends."""
 _METADATA_SECONDS = 15.0
 
 
@@ -43,6 +58,7 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
         self._reader: AIOKafkaConsumer | None = None
         self._appended: dict[tuple[str, int], int] = {}
+        self._queues: collections.defaultdict[tuple[str, int], asyncio.Lock] = collections.defaultdict(asyncio.Lock)
         self._retired: list[AIOKafkaProducer] = []
         self._lock = asyncio.Lock()
         self._stopped = False
@@ -74,13 +90,23 @@ class KafkaLog:
         builder.close()
         try:
             async with asyncio.timeout(self._send_seconds):
-                future = await producer.send_batch(builder, topic, partition=partition)
+                # aiokafka holds one batch of a partition at a time and lets those that wait race for
+                # its place, each with a time-out that shrinks quadratically: queue them here instead.
+                async with self._queues[place]:
+                    future = await producer.send_batch(builder, topic, partition=partition)
                 metadata = await future
         except TimeoutError as error:
             raise SendAbandoned(
                 f"no acknowledgement for {topic}/{partition} within {self._send_seconds:.0f} s; "
                 f"is a broker frozen, or are fewer than min.insync.replicas alive?"
             ) from error
+        except _FINAL as error:
+            raise Refused(
+                f"the broker refuses to append to {topic}/{partition}: {error!r}; "
+                f"check the rights of this worker and the topic's max.message.bytes"
+            ) from error
+        except KafkaError as error:
+            raise SendAbandoned(f"the append to {topic}/{partition} failed: {error!r}") from error
         return int(metadata.offset)
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
