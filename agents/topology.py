@@ -8,14 +8,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from streams.state import STATE_CODEC
-
 from agents.engine.job import Job
 from agents.engine.records import Output, Record
 from agents.journal.router import DEAD_LETTER_KEY, Router, Vault
 from schemas import deadletter, deadletter_envelope, headers, topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
+from streams.state import STATE_CODEC
 from streams.step import Core
 
 

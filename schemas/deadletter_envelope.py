@@ -16,6 +16,10 @@ NULL_VALUE: Final = "attune-dlq-null-value"
 TRUNCATED: Final = "attune-dlq-truncated"
 """Header: the original value's length in bytes; only its beginning is kept."""
 
+REDRIVEN: Final = "attune-redriven"
+"""Header of a record that was returned from a dead-letter topic: `<topic>/<partition>/<offset>` of the dead letter.
+A record that fails again keeps it, so that one which goes round in circles bears several."""
+
 _LENGTH: Final = struct.Struct(">I")
 _NO_KEY: Final = 0xFFFFFFFF
 

@@ -50,12 +50,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A policy pack; `actions` by id."""
+    """A policy pack; `actions` by id. A trigger with a condition in `when` asks for a decision only if it holds."""
 
     name: str
     version: int
     description: str
     triggers: tuple[EventType, ...]
+    when: Mapping[EventType, Condition]
     actions: tuple[Action, ...]
 
 

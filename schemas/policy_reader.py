@@ -66,13 +66,14 @@ def _read(raw: bytes, faults: list[NodeFault]) -> Policy | None:
     if root is None:
         return None
     fields = root.mapping(_PACK, ("name", "version", "triggers", "actions"))
-    triggers = _triggers(fields.get("triggers"), tuple(EventType))
+    triggers, when = _pack_triggers(fields.get("triggers"))
     actions = _actions(fields, triggers)
     return Policy(
         name=_get(fields, "name", lambda node: node.text(_ID, _ID_SAYS), ""),
         version=_get(fields, "version", lambda node: node.whole(1, 1_000_000_000), 0),
         description=_get(fields, "description", Node.text, ""),
         triggers=triggers,
+        when=when,
         actions=tuple(sorted(actions, key=lambda action: action.id)),
     )
 
@@ -83,20 +84,44 @@ def _get(fields: Fields, name: str, read: Callable[[Node], Value | None], defaul
     return default if value is None else value
 
 
-def _triggers(node: Node | None, allowed: tuple[EventType, ...]) -> tuple[EventType, ...]:
+def _pack_triggers(node: Node | None) -> tuple[tuple[EventType, ...], Mapping[EventType, Condition]]:
+    found: list[EventType] = []
+    when: dict[EventType, Condition] = {}
+    for item in _listed(node):
+        if item.kind != "map":
+            _add_trigger(item, tuple(EventType), found)
+            continue
+        fields = item.mapping(("event", "when"), ("event", "when"))
+        trigger = _add_trigger(fields["event"], tuple(EventType), found) if "event" in fields else None
+        condition = _condition(fields.get("when"))
+        if trigger is not None and condition is not None:
+            when[trigger] = condition
+    return tuple(found), MappingProxyType(when)
+
+
+def _action_triggers(node: Node, allowed: tuple[EventType, ...]) -> tuple[EventType, ...]:
+    found: list[EventType] = []
+    for item in _listed(node):
+        _add_trigger(item, allowed, found)
+    return tuple(found)
+
+
+def _listed(node: Node | None) -> list[Node]:
     if node is None:
-        return ()
+        return []
     items = node.items()
     if not items and node.kind == "seq":
         node.fault("the list is empty", "name at least one event type on which to decide")
-    found: list[EventType] = []
-    for item in items:
-        trigger = item.choice(allowed)
-        if trigger in found:
-            item.fault(f"{trigger} is listed twice", "leave one out")
-        elif trigger is not None:
-            found.append(trigger)
-    return tuple(found)
+    return items
+
+
+def _add_trigger(node: Node, allowed: tuple[EventType, ...], found: list[EventType]) -> EventType | None:
+    trigger = node.choice(allowed)
+    if trigger in found:
+        node.fault(f"{trigger} is listed twice", "leave one out")
+    elif trigger is not None:
+        found.append(trigger)
+    return trigger
 
 
 def _actions(fields: Fields, triggers: tuple[EventType, ...]) -> list[Action]:
@@ -127,7 +152,7 @@ def _action(node: Node, triggers: tuple[EventType, ...], ids: list[str], treatme
         issue=_get(fields, "issue", lambda node: node.text(_ID, _ID_SAYS), ""),
         group=_get(fields, "group", lambda node: node.text(_ID, _ID_SAYS), ""),
         action_class=action_class,
-        triggers=triggers if own is None else _triggers(own, triggers or tuple(EventType)),
+        triggers=triggers if own is None else _action_triggers(own, triggers or tuple(EventType)),
         propensity=_get(fields, "propensity", lambda node: node.number(0.0, 1.0), 0.0),
         context_weight=_get(fields, "context_weight", _weight, 1.0),
         context_weights=_weights(fields.get("context_weights"), triggers),

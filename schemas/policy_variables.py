@@ -54,6 +54,9 @@ def _variables() -> dict[str, Variable]:
         "customer.spend_minor": Variable(t.INT, "sum of purchases, minor units"),
         "customer.mean_purchase_minor": Variable(t.INT, "mean purchase, minor units; 0 without purchases"),
         "customer.days_since_purchase": Variable(t.DOUBLE, since.format("purchase")),
+        "customer.days_between_purchases": Variable(
+            t.DOUBLE, "days between the newest purchase and the one before; 36500.0 if there are not two"
+        ),
         "customer.days_since_first_purchase": Variable(t.DOUBLE, "days since the first purchase; 36500.0 if never"),
         "customer.days_known": Variable(t.DOUBLE, "days since the first event"),
         "customer.churn_risk": Variable(t.DOUBLE, "probability of no purchase in the horizon, 0 to 1", needs_risk=True),

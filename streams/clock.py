@@ -34,19 +34,22 @@ def watermark(partition: Partition, origin: str, time_ms: int, partitions: int) 
         tick(partition, min(reported))
 
 
-def now(partition: Partition, occurred_at: int) -> int:
+def now(partition: Partition, occurred_at: int, origin: str) -> int:
     """Return what time it is at an event: the clock, or the event where it is newer.
 
-    Raises BadEvent for an absurd time.
+    An event of an origin that sends watermarks is judged by that origin's own: origins of one
+    backlog are copied at different speeds, and the clock is only their minimum.  Raises BadEvent
+    for an absurd time.
     """
     clock_ms = partition.clock_ms
     if occurred_at < EARLIEST_MS:
         raise BadEvent(f"occurred_at {occurred_at} ms is before the year 2000; send milliseconds since 1970, UTC")
     if occurred_at <= clock_ms:
         return clock_ms
-    if clock_ms and occurred_at > clock_ms + AHEAD_MS:
+    known_ms = max(clock_ms, partition.watermarks.get(origin, 0))
+    if known_ms and occurred_at > known_ms + AHEAD_MS:
         raise BadEvent(
-            f"occurred_at {occurred_at} ms is {(occurred_at - clock_ms) // DAY_MS} days ahead of the partition's "
-            f"clock ({clock_ms} ms); correct the source's clock, or publish watermarks if it keeps its own time"
+            f"occurred_at {occurred_at} ms is {(occurred_at - known_ms) // DAY_MS} days ahead of the partition's "
+            f"clock ({known_ms} ms); correct the source's clock, or publish watermarks if it keeps its own time"
         )
     return occurred_at

@@ -110,6 +110,7 @@ class Customer(Struct, array_like=True, gc=False, tag="customer"):
     currency: str = ""
     first_purchase_ms: int = 0
     last_purchase_ms: int = 0
+    previous_purchase_ms: int = 0
     activity_14: float = 0.0
     activity_56: float = 0.0
     contacts: dict[str, int] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from schemas.vocabulary import ActionClass, ReasonCode
 from streams import consent
 from streams.customer import PROPOSALS, Customer, Proposal, Queued
 from streams.emit import NO_ACTION, PROPOSED, Outbox
-from streams.plan import Candidate, Plan
+from streams.plan import UNDECIDED, Candidate, Plan
 from streams.situation import Situation
 from streams.suppression import SCOPE
 
@@ -45,7 +45,10 @@ class Choice(NamedTuple):
 
 
 def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbox) -> None:
-    """Take one decision and emit it: mandatory actions, then one proposal, or no action with its reason."""
+    """Take one decision and emit it: mandatory actions, then one proposal, or no action with its reason.
+
+    The plan's conditions have begun with this situation.
+    """
     trigger = situation.event["type"]
     reasons: list[str] = []
     chosen: list[Choice] = []
@@ -53,8 +56,6 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     place = 0
     removed_priority, removed_reason = -1.0, NO_CANDIDATES
     candidates = plan.candidates.get(trigger, ())
-    if candidates:
-        plan.conditions.begin(situation)
     for candidate in candidates:
         value = _value(candidate, situation)
         weight = candidate.weights.get(trigger, candidate.weight)
@@ -102,7 +103,7 @@ def _engagement(candidate: Candidate, plan: Plan, situation: Situation) -> str |
         for reason, index in candidate.stages:
             if not holds(index):
                 return reason
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+    except UNDECIDED:
         return CONDITION_ERROR
     return None
 

@@ -1,6 +1,6 @@
 """Outputs of one record, in their order: an output's id is the record's position and its index among them."""
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from schemas import headers as names
 from schemas.codec import encode
@@ -14,6 +14,7 @@ from schemas.vocabulary import (
     SuppressionStatus,
 )
 from streams.customer import Hold, Queued
+from streams.meaning import Event
 
 ACTIONS: Final = "crm.next-best-actions.v1"
 SUPPRESSIONS: Final = "crm.suppressions.v1"
@@ -37,42 +38,54 @@ Output = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 """Topic, key, value, headers."""
 
 
+class Place(Protocol):
+    """The record that outputs come from: its position and key."""
+
+    @property
+    def topic(self) -> str:
+        """The journal."""
+
+    @property
+    def partition(self) -> int:
+        """Its partition."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in it."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Surrogate of the customer."""
+
+
 class Outbox:
     """Collects the outputs of one record for one customer."""
 
-    __slots__ = ("_customer", "_key", "_prefix", "_traceparent", "now_ms", "outputs", "trigger")
+    __slots__ = ("_event", "_record", "_traceparent", "now_ms", "outputs")
 
-    def __init__(
-        self,
-        position: str,
-        key: bytes,
-        event: Any,
-        now_ms: int,
-        traceparent: bytes | None,
-    ) -> None:
-        """Take the record's position as `<topic>-<partition>-<offset>`, its key, event, time and trace."""
-        self._prefix = position
-        self._key = key
-        self._customer = key.decode()
+    def __init__(self, record: Place, event: Event, now_ms: int, traceparent: bytes | None) -> None:
+        """Take the record, the event in it, the time, and the trace to pass on."""
+        self._record = record
+        self._event = event
         self._traceparent = traceparent
         self.now_ms = now_ms
-        self.trigger = {
-            "event_id": event["event_id"],
-            "type": event["type"],
-            "occurred_at": event["occurred_at"],
-        }
         self.outputs: list[Output] = []
 
     def next_id(self) -> str:
         """Return the id of the output that comes next."""
-        return f"{self._prefix}-{len(self.outputs)}"
+        record = self._record
+        return f"{record.topic}-{record.partition}-{record.offset}-{len(self.outputs)}"
+
+    def _customer(self) -> str:
+        assert self._record.key is not None
+        return self._record.key.decode()
 
     def decision(self, kind: str, reason: str, **fields: Any) -> None:
         """Emit a next best action of that DecisionKind; `fields` as in the schema, the rest by its defaults."""
         record: dict[str, Any] = {
             "decision_id": self.next_id(),
             "kind": kind,
-            "customer": self._customer,
+            "customer": self._customer(),
             "action_id": None,
             "issue": "",
             "group": "",
@@ -81,7 +94,11 @@ class Outbox:
             "action_class": _MARKETING,
             "decided_at": self.now_ms,
             "valid_until": self.now_ms,
-            "trigger": self.trigger,
+            "trigger": {
+                "event_id": self._event["event_id"],
+                "type": self._event["type"],
+                "occurred_at": self._event["occurred_at"],
+            },
             "priority": 0.0,
             "factors": None,
             "churn_risk": None,
@@ -116,7 +133,7 @@ class Outbox:
         record = {
             "suppression_id": hold.suppression_id,
             "status": (SuppressionStatus.LIFTED if lifted else SuppressionStatus.STARTED).value,
-            "customer": self._customer,
+            "customer": self._customer(),
             "scope_kind": ScopeKind.CLASS.value,
             "scope": scope,
             "reason": SuppressionReason.OPEN_DISPUTE.value,
@@ -134,7 +151,8 @@ class Outbox:
             ce_type=ce_type,
             source=SOURCE,
             time_ms=self.now_ms,
-            subject=self._customer,
+            subject=self._customer(),
             traceparent=self._traceparent,
         )
-        self.outputs.append((topic, self._key, value, headers))
+        assert self._record.key is not None
+        self.outputs.append((topic, self._record.key, value, headers))

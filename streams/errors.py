@@ -2,7 +2,12 @@
 
 
 class BadEvent(ValueError):
-    """A record that must not change any state; the engine dead-letters it with this reason and goes on."""
+    """A record that must not change any state; the engine dead-letters it with this reason and goes on.
+
+    Its message names fields, types, times and positions, and no values that could be personal.
+    """
+
+    quotes_no_values = True
 
 
 class DocumentMissing(LookupError):

@@ -17,6 +17,9 @@ from schemas.vocabulary import ActionClass, EventType, ReasonCode
 from streams.partition import Active
 from streams.situation import VALUES, Situation
 
+UNDECIDED: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a condition raises when it cannot be decided: no risk score yet, a missing attribute, a division by zero."""
+
 _RANK: Final = {action_class.value: rank for rank, action_class in enumerate(ActionClass)}
 
 
@@ -58,8 +61,7 @@ class Conditions:
     def holds(self, index: int) -> bool:
         """Return whether a condition holds.
 
-        Raises ArithmeticError, LookupError, RuntimeError or TypeError when it cannot be decided: no risk score
-        yet, a missing attribute, a division by zero.
+        Raises one of UNDECIDED when it cannot be decided.
         """
         turn = self._turn
         if self._known_for[index] == turn:
@@ -134,7 +136,7 @@ class Candidate:
 class Plan:
     """A policy ready to decide."""
 
-    __slots__ = ("candidates", "conditions", "triggers")
+    __slots__ = ("_when", "candidates", "conditions", "triggers")
 
     def __init__(self, policy: Policy) -> None:
         distinct = sorted(
@@ -143,11 +145,13 @@ class Plan:
                 for action in policy.actions
                 for condition in (action.eligibility, action.applicability, action.suitability)
                 if condition is not None
-            },
+            }
+            | set(policy.when.values()),
             key=lambda condition: condition.text,
         )
         number = {condition: index for index, condition in enumerate(distinct)}
         self.triggers = frozenset(trigger.value for trigger in policy.triggers)
+        self._when = {trigger.value: number[condition] for trigger, condition in policy.when.items()}
         self.conditions = Conditions(distinct)
         candidates = [Candidate(action, number) for action in policy.actions]
         self.candidates: Mapping[str, list[Candidate]] = {
@@ -155,6 +159,21 @@ class Plan:
             for trigger in EventType
         }
         """The actions that answer to each trigger, by action id, so that the first of equals wins ties."""
+
+    def asks(self, trigger: str) -> bool:
+        """Return whether an event of that type asks for a decision in the situation that was begun.
+
+        A condition that cannot be decided does not ask.
+        """
+        if trigger not in self.triggers:
+            return False
+        index = self._when.get(trigger)
+        if index is None:
+            return True
+        try:
+            return self.conditions.holds(index)
+        except UNDECIDED:
+            return False
 
 
 def reference(active: Active | None) -> dict[str, str] | None:

@@ -45,10 +45,12 @@ def purchase(customer: Customer, event: Event) -> None:
         if later >= 0:
             customer.activity_14 = customer.activity_14 * exp(-later / TAU_14_MS) + 1.0
             customer.activity_56 = customer.activity_56 * exp(-later / TAU_56_MS) + 1.0
+            customer.previous_purchase_ms = customer.last_purchase_ms
             customer.last_purchase_ms = at
         else:
             customer.activity_14 += exp(later / TAU_14_MS)
             customer.activity_56 += exp(later / TAU_56_MS)
             customer.first_purchase_ms = min(customer.first_purchase_ms, at)
+            customer.previous_purchase_ms = max(customer.previous_purchase_ms, at)
     customer.purchases += 1
     customer.spend_minor += amount

@@ -16,24 +16,54 @@ _MARKETING: Final = ActionClass.MARKETING.value
 
 
 class Situation:
-    """One decision's input. Without a model, or without a purchase so far, `churn_risk` is None."""
+    """One decision's input. The risk is scored when it is first asked for."""
 
-    __slots__ = ("churn_risk", "customer", "event", "now_ms", "value_at_risk_minor", "value_minor")
+    __slots__ = ("_churn_risk", "_scored", "_scorer", "_value_minor", "customer", "event", "now_ms")
 
     def __init__(self, customer: Customer, event: Event, now_ms: int, scorer: Scorer | None) -> None:
         self.customer = customer
         self.event = event
         self.now_ms = now_ms
-        self.churn_risk = None if scorer is None else scorer.churn_risk(customer, now_ms)
-        self.value_minor = 0
-        self.value_at_risk_minor: int | None = None
-        if scorer is not None and self.churn_risk is not None:
-            self.value_minor = scorer.value_minor(customer, now_ms)
-            self.value_at_risk_minor = round(self.churn_risk * self.value_minor)
+        self._scorer = scorer
+        self._scored = scorer is None
+        self._churn_risk: float | None = None
+        self._value_minor = 0
+
+    @property
+    def churn_risk(self) -> float | None:
+        """Probability of no purchase in the horizon; None without a model or without a purchase so far."""
+        if not self._scored:
+            self._score()
+        return self._churn_risk
+
+    @property
+    def value_minor(self) -> int:
+        """Expected spend, minor units; 0 where there is no risk."""
+        if not self._scored:
+            self._score()
+        return self._value_minor
+
+    @property
+    def value_at_risk_minor(self) -> int | None:
+        """Churn risk x expected spend, minor units; None where there is no risk."""
+        risk = self.churn_risk
+        return None if risk is None else round(risk * self._value_minor)
+
+    def _score(self) -> None:
+        assert self._scorer is not None
+        self._scored = True
+        self._churn_risk = self._scorer.churn_risk(self.customer, self.now_ms)
+        if self._churn_risk is not None:
+            self._value_minor = self._scorer.value_minor(self.customer, self.now_ms)
 
     def days_since(self, at_ms: int) -> float:
         """Return days since a time of the customer; NEVER_DAYS if that is 0."""
         return max(0, self.now_ms - at_ms) / DAY_MS if at_ms else NEVER_DAYS
+
+
+def _days_between_purchases(s: Situation) -> float:
+    before = s.customer.previous_purchase_ms
+    return (s.customer.last_purchase_ms - before) / DAY_MS if before else NEVER_DAYS
 
 
 def _days_since_marketing(s: Situation) -> float:
@@ -53,6 +83,7 @@ VALUES: Final[Mapping[str, Callable[[Situation], Any]]] = {
     "customer.spend_minor": lambda s: s.customer.spend_minor,
     "customer.mean_purchase_minor": lambda s: s.customer.spend_minor // max(1, s.customer.purchases),
     "customer.days_since_purchase": lambda s: s.days_since(s.customer.last_purchase_ms),
+    "customer.days_between_purchases": _days_between_purchases,
     "customer.days_since_first_purchase": lambda s: s.days_since(s.customer.first_purchase_ms),
     "customer.days_known": lambda s: s.days_since(s.customer.first_seen_ms),
     "customer.churn_risk": lambda s: s.churn_risk or 0.0,

@@ -3,26 +3,25 @@
 Nothing else is looked at: no clock, no other topic, no setting. Live work, replay, what-if and tests call this.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from schemas import headers as names
 from schemas.codec import decode_by_fingerprint
 from schemas.errors import ContractError
-from schemas.model import InvalidModel, read_model
+from schemas.model import InvalidModel
 from schemas.policy import InvalidPolicy
-from schemas.policy_reader import read_policy
 from schemas.vocabulary import DocumentKind, JournalKind, ReasonCode
 from streams import clock, contacts, queue, suppression
 from streams.customer import Customer
 from streams.decision import decide
+from streams.documents import Documents
 from streams.emit import NO_ACTION, Outbox, Output
-from streams.errors import BadEvent, DocumentMissing
+from streams.errors import BadEvent
 from streams.fold import DECLARED, HANDLERS
-from streams.meaning import Changed, Event
+from streams.meaning import Changed
 from streams.partition import PARTITION_KEY, Active, Partition
 from streams.plan import Plan, reference
-from streams.risk import Scorer
 from streams.situation import Situation
 
 INTERACTION: Final = JournalKind.INTERACTION.value.encode()
@@ -33,8 +32,6 @@ ACTIVATION: Final = JournalKind.ACTIVATION.value.encode()
 SURROGATE_LENGTH: Final = 32
 UNDECLARED_TYPES: Final = 100
 """So many undeclared types are counted by name, the rest together under the empty name."""
-
-Loaded = TypeVar("Loaded")
 
 
 class Table(Protocol):
@@ -80,9 +77,7 @@ class Core:
 
     def __init__(self, documents: Mapping[str, bytes]) -> None:
         """Take documents by SHA-256 in hex; the mapping may fill up while records are folded."""
-        self._documents = documents
-        self._plans: dict[str, Plan] = {}
-        self._scorers: dict[str, Scorer] = {}
+        self._documents = Documents(documents)
 
     def __call__(self, table: Table, record: Record) -> list[Output]:
         """Fold one record into the table and return its outputs.
@@ -130,8 +125,9 @@ class Core:
         if key is None or len(key) != SURROGATE_LENGTH:
             raise BadEvent("the record's key is no surrogate of 32 hex characters; only the router writes here")
         contacts.check(event)
-        now_ms = clock.now(partition, event["occurred_at"])
-        plan = self._plan(partition.policy)
+        now_ms = clock.now(partition, event["occurred_at"], origin)
+        plan = self._documents.plan(partition.policy)
+        scorer = self._documents.scorer(partition.model)
         known_as = contacts.identity(event)
         customer = table.get(key)
         if customer is None:
@@ -149,38 +145,11 @@ class Core:
             _count_undeclared(partition, kind)
         contacts.note(customer, event, known_as)
         outputs: list[Output] = []
-        if changed is not None or plan is None or kind in plan.triggers:
-            outputs = self._consequences(record, partition, headers, event, customer, changed, plan, now_ms)
+        if changed is not None or (plan is not None and kind in plan.triggers):
+            outbox = Outbox(record, event, now_ms, headers.get(names.TRACEPARENT))
+            situation = Situation(customer, event, now_ms, scorer)
+            outputs = _consequences(partition, situation, changed, plan, outbox)
         return _done(table, record, partition, (origin, offset), customer, outputs)
-
-    def _consequences(
-        self,
-        record: Record,
-        partition: Partition,
-        headers: dict[str, bytes],
-        event: Event,
-        customer: Customer,
-        changed: Changed | None,
-        plan: Plan | None,
-        now_ms: int,
-    ) -> list[Output]:
-        assert record.key is not None
-        position = f"{record.topic}-{record.partition}-{record.offset}"
-        outbox = Outbox(position, record.key, event, now_ms, headers.get(names.TRACEPARENT))
-        queue.expire(customer, now_ms)
-        lifted = False
-        if changed is Changed.CASES:
-            lifted = suppression.settle(customer, event, outbox)
-        elif changed is Changed.CONSENT:
-            suppression.recall_without_consent(customer, outbox)
-        if plan is None:
-            if lifted:
-                outbox.decision(NO_ACTION, ReasonCode.NO_POLICY.value)
-        elif lifted or event["type"] in plan.triggers:
-            situation = Situation(customer, event, now_ms, self._scorer(partition.model))
-            documents = {"policy": reference(partition.policy), "model": reference(partition.model)}
-            decide(plan, situation, documents, outbox)
-        return outbox.outputs
 
     def _activate(self, partition: Partition, body: Mapping[str, Any]) -> bool:
         active = Active(body["name"], body["version"], body["sha256"], body["sequence"])
@@ -190,10 +159,10 @@ class Core:
             return False
         try:
             if is_policy:
-                self._read_plan(active)
+                self._documents.read_plan(active)
                 partition.policy = active
             else:
-                self._read_scorer(active)
+                self._documents.read_scorer(active)
                 partition.model = active
         except (InvalidPolicy, InvalidModel) as error:
             raise BadEvent(
@@ -201,44 +170,28 @@ class Core:
             ) from error
         return True
 
-    def _plan(self, active: Active | None) -> Plan | None:
-        if active is None:
-            return None
-        plan = self._plans.get(active.sha256)
-        return self._read_again(self._read_plan, active) if plan is None else plan
 
-    def _scorer(self, active: Active | None) -> Scorer | None:
-        if active is None:
-            return None
-        scorer = self._scorers.get(active.sha256)
-        return self._read_again(self._read_scorer, active) if scorer is None else scorer
-
-    def _read_plan(self, active: Active) -> Plan:
-        plan = self._plans[active.sha256] = Plan(read_policy(self._document(active)))
-        return plan
-
-    def _read_scorer(self, active: Active) -> Scorer:
-        scorer = self._scorers[active.sha256] = Scorer(read_model(self._document(active)))
-        return scorer
-
-    def _read_again(self, read: Callable[[Active], Loaded], active: Active) -> Loaded:
-        """Read a document that was valid when it was activated; if it no longer is, no event is to blame."""
-        try:
-            return read(active)
-        except (InvalidPolicy, InvalidModel) as error:
-            raise DocumentMissing(
-                f"document {active.name} {active.version} is active but this release cannot read it: {error}; "
-                "start the release that activated it"
-            ) from error
-
-    def _document(self, active: Active) -> bytes:
-        raw = self._documents.get(active.sha256)
-        if raw is None:
-            raise DocumentMissing(
-                f"document {active.name} {active.version} (sha256 {active.sha256[:12]}...) is active but not here; "
-                "publish it again, the partition waits for it"
-            )
-        return raw
+def _consequences(
+    partition: Partition, situation: Situation, changed: Changed | None, plan: Plan | None, outbox: Outbox
+) -> list[Output]:
+    """Settle what changed, then decide if the event asks for it or a suppression was lifted."""
+    customer, event = situation.customer, situation.event
+    if customer.queue:
+        queue.expire(customer, situation.now_ms)
+    lifted = False
+    if changed is Changed.CASES:
+        lifted = suppression.settle(customer, event, outbox)
+    elif changed is Changed.CONSENT:
+        suppression.recall_without_consent(customer, outbox)
+    if plan is None:
+        if lifted:
+            outbox.decision(NO_ACTION, ReasonCode.NO_POLICY.value)
+        return outbox.outputs
+    plan.conditions.begin(situation)
+    if plan.asks(event["type"]) or lifted:
+        documents = {"policy": reference(partition.policy), "model": reference(partition.model)}
+        decide(plan, situation, documents, outbox)
+    return outbox.outputs
 
 
 def _done(

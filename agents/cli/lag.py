@@ -101,39 +101,36 @@ def _show(found: Sequence[Any], *, json: bool) -> None:
 
 
 def _table(found: Sequence[Any]) -> Any:
+    """Return one small table for each group, so that names have room on a narrow terminal."""
+    from rich.console import Group
+
+    return Group(*(_group_table(item) for item in found))
+
+
+def _group_table(item: Any) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("group", "topic", "partition", "committed", "end", "lag", "seconds", "trend", "status", "member"):
-        table.add_column(name, justify="left" if name in ("group", "topic", "status", "member") else "right")
-    for item in found:
-        head = f"{item.group} ({item.state}, {len(item.members)} members)"
-        colour = _COLOURS[item.status.value]
+    members = "1 member" if len(item.members) == 1 else f"{len(item.members)} members"
+    status = _paint(_COLOURS[item.status.value], item.status)
+    title = f"[bold]{item.group}[/bold]  {status}  {item.lag:,} behind, {item.seconds:.1f} s  ({item.state}, {members})"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="")
+    table.add_column("partition", no_wrap=True)
+    for name in ("committed", "end", "lag", "seconds", "trend"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status")
+    table.add_column("member", overflow="fold")
+    for row in item.partitions:
         table.add_row(
-            f"[bold]{head}[/bold]",
-            "",
-            "",
-            "",
-            "",
-            f"{item.lag:,}",
-            f"{item.seconds:.1f}",
-            "",
-            _paint(colour, item.status),
+            f"{row.topic}/{row.partition}",
+            _number(row.committed),
+            _number(row.end),
+            _number(row.lag),
+            "-" if row.seconds is None else f"{row.seconds:.1f}",
+            _trend(row.trend),
+            _paint(_COLOURS[row.status.value], row.status),
+            "-" if row.member is None else f"{row.member.client_id}@{row.member.host}",
         )
-        for row in item.partitions:
-            table.add_row(
-                "",
-                row.topic,
-                str(row.partition),
-                _number(row.committed),
-                _number(row.end),
-                _number(row.lag),
-                "-" if row.seconds is None else f"{row.seconds:.1f}",
-                _trend(row.trend),
-                _paint(_COLOURS[row.status.value], row.status),
-                "-" if row.member is None else f"{row.member.client_id}@{row.member.host}",
-            )
     return table
 
 

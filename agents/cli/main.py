@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import connector, demo, local, model, policy, prove, topics, worker
+from agents.cli import connector, demo, dlq, lag, local, model, policy, prove, topics, worker
 from agents.errors import AttuneError, UsageError
 
 app = typer.Typer(
@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 app.add_typer(worker.app)
 app.add_typer(prove.app)
+app.add_typer(lag.app)
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(demo.app)
 app.add_typer(connector.app)
 app.add_typer(local.app, name="local")

@@ -212,6 +212,7 @@ _LINES = (
 
 def _print(report: Report) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -220,7 +221,7 @@ def _print(report: Report) -> None:
         table.add_row(f"{getattr(report, name):,}", words)
     console.print(table)
     for difference in report.differences:
-        console.print(f"[red]differs[/red] {difference}", highlight=False, soft_wrap=True)
+        console.print(f"[red]differs[/red] {escape(str(difference))}", highlight=False, soft_wrap=True)
     left = sum(report.counts.values()) - len(report.differences)
     if left:
         console.print(f"and {left:,} more of these kinds")

@@ -14,7 +14,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.settings import KafkaSettings
 
-
 _SURVIVAL: dict[str, Any] = {"metadata_max_age_ms": 5_000, "retry_backoff_ms": 100}
 _BATCH_BYTES = 1_100_000
 

@@ -1,6 +1,7 @@
 """AES-256-GCM for personal data: sealed under a key that may be erased."""
 
 import os
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

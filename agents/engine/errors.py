@@ -28,9 +28,13 @@ class NotOwner(EngineError):
 class OversizedState(ValueError):
     """A record would make one state larger than the job allows; the record is dead-lettered."""
 
+    quotes_no_values = True
+
 
 class OversizedOutput(ValueError):
     """A record would cause an output larger than the job allows; the record is dead-lettered."""
+
+    quotes_no_values = True
 
 
 def wants_retry(error: BaseException) -> bool:

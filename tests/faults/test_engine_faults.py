@@ -33,7 +33,7 @@ async def test_kill_at_random_moments(kafka: Any, tmp_path: Path, seed: int) -> 
 
 
 async def test_death_between_outputs_and_changelog(kafka: Any, tmp_path: Path) -> None:
-    """A worker that dies after its outputs and before its changelog: outputs are repeated with the same id and content."""
+    """A worker that dies after its outputs and before its changelog: outputs come again, same id, same content."""
     async with case(kafka.bootstrap, 3, tmp_path) as run:
         await run.produce(5_000)
         for nth in (1, 3):

@@ -180,3 +180,12 @@ def test_without_a_policy_state_is_kept_and_suppressions_work() -> None:
     outputs = journal.interact("dispute.resolved", reference="d1", occurred_at=START + 1)
     assert kinds(outputs) == ["LIFTED", "NO_ACTION"]
     assert outputs[1].body["reason"] == "NO_POLICY"
+
+
+def test_an_event_is_judged_by_the_watermark_of_its_own_origin() -> None:
+    """Origins of one backlog are copied at different speeds: one that is weeks ahead of the others is not absurd."""
+    journal = Journal()
+    journal.watermark(0, START, 1, 2)
+    journal.watermark(0, START + 30 * DAY, 0, 2)
+    assert journal.state().clock_ms == START
+    journal.interact("call.made", occurred_at=START + 31 * DAY)

@@ -220,7 +220,10 @@ class Scenario:
     async def judge(self, **options: Any) -> Report:
         clients = Clients(
             lambda: AIOKafkaConsumer(
-                bootstrap_servers=self.bootstrap, auto_offset_reset="none", enable_auto_commit=False
+                bootstrap_servers=self.bootstrap,
+                auto_offset_reset="none",
+                enable_auto_commit=False,
+                fetch_max_wait_ms=50,
             ),
             lambda: AIOKafkaAdminClient(bootstrap_servers=self.bootstrap),
         )

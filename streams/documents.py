@@ -1,0 +1,67 @@
+"""Policies and models made ready, by the digest of their bytes."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from schemas.model import InvalidModel, read_model
+from schemas.policy import InvalidPolicy
+from schemas.policy_reader import read_policy
+from streams.errors import DocumentMissing
+from streams.partition import Active
+from streams.plan import Plan
+from streams.risk import Scorer
+
+Loaded = TypeVar("Loaded")
+
+
+class Documents:
+    """Reads each document once. What it remembers follows from the bytes alone, so it is no state."""
+
+    def __init__(self, raw: Mapping[str, bytes]) -> None:
+        """Take documents by SHA-256 in hex; the mapping may fill up later."""
+        self._raw = raw
+        self._plans: dict[str, Plan] = {}
+        self._scorers: dict[str, Scorer] = {}
+
+    def plan(self, active: Active | None) -> Plan | None:
+        """Return the active policy made ready, None if there is none; raises DocumentMissing."""
+        if active is None:
+            return None
+        plan = self._plans.get(active.sha256)
+        return self._read_again(self.read_plan, active) if plan is None else plan
+
+    def scorer(self, active: Active | None) -> Scorer | None:
+        """Return the active model made ready, None if there is none; raises DocumentMissing."""
+        if active is None:
+            return None
+        scorer = self._scorers.get(active.sha256)
+        return self._read_again(self.read_scorer, active) if scorer is None else scorer
+
+    def read_plan(self, active: Active) -> Plan:
+        """Read a policy that is to become active; raises DocumentMissing, InvalidPolicy."""
+        plan = self._plans[active.sha256] = Plan(read_policy(self._bytes(active)))
+        return plan
+
+    def read_scorer(self, active: Active) -> Scorer:
+        """Read a model that is to become active; raises DocumentMissing, InvalidModel."""
+        scorer = self._scorers[active.sha256] = Scorer(read_model(self._bytes(active)))
+        return scorer
+
+    def _read_again(self, read: Callable[[Active], Loaded], active: Active) -> Loaded:
+        """Read a document that was valid when it was activated; if it no longer is, no event is to blame."""
+        try:
+            return read(active)
+        except (InvalidPolicy, InvalidModel) as error:
+            raise DocumentMissing(
+                f"document {active.name} {active.version} is active but this release cannot read it: {error}; "
+                "start the release that activated it"
+            ) from error
+
+    def _bytes(self, active: Active) -> bytes:
+        raw = self._raw.get(active.sha256)
+        if raw is None:
+            raise DocumentMissing(
+                f"document {active.name} {active.version} (sha256 {active.sha256[:12]}...) is active but not here; "
+                "publish it again, the partition waits for it"
+            )
+        return raw
