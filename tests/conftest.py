@@ -1,8 +1,11 @@
 """Fixtures that give every test a real Kafka and a real Valkey, and rules that the whole suite keeps."""
 
+import asyncio
 import dataclasses
+import gc
 import os
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,15 @@ class Redis:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-seconds", type=float, default=20.0, help="how long each soak test runs")
+
+
+def pytest_configure() -> None:
+    """Say that the main thread has no event loop.
+
+    pytest-asyncio would make one to remember as the loop before its own, and the first `asyncio.run` of a test
+    drops it unclosed.
+    """
+    asyncio.set_event_loop(None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -105,12 +117,9 @@ def valkey(request: pytest.FixtureRequest) -> Iterator[Redis]:
 
 def container(what: str) -> Any:
     """Return a container that is not started yet; skip with the reason where no engine answers."""
-    import docker
-
-    try:
-        docker.from_env(timeout=3).ping()
-    except Exception as error:  # noqa: BLE001 - whatever keeps the engine from answering is the reason
-        pytest.skip(f"{NO_ENGINE} answers: {type(error).__name__}: {error}")
+    reason = _why_no_engine()
+    if reason is not None:
+        pytest.skip(f"{NO_ENGINE} answers: {reason}")
     if what == "kafka":
         from testcontainers.community.kafka import KafkaContainer
 
@@ -118,6 +127,24 @@ def container(what: str) -> Any:
     from testcontainers.community.redis import RedisContainer
 
     return RedisContainer("valkey/valkey:9-alpine")
+
+
+def _why_no_engine() -> str | None:
+    """Return what keeps the container engine from answering, or None.
+
+    Docker's client leaves the socket of a failed connection to the garbage collector: it is collected here.
+    """
+    import docker
+
+    reason = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            docker.from_env(timeout=3).ping()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+            reason = f"{type(error).__name__}: {error}"
+        gc.collect()
+    return reason
 
 
 @pytest.fixture

@@ -63,8 +63,7 @@ class KafkaServer:
         return server.pid
 
     def _format(self, java: list[str]) -> None:
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
-        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", self.mark]
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", self.mark]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode != 0:
             raise AttuneError(f"Kafka's storage under {self.home} could not be made: {done.stdout}{done.stderr}")
@@ -92,6 +91,12 @@ class KafkaServer:
             **self._overrides,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def cluster_id() -> str:
+    """Return a random cluster id that does not begin with a dash: the storage tool would take it for an option."""
+    first, *rest = os.urandom(16)
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).rstrip(b"=").decode()
 
 
 def answers(port: int) -> bool:

@@ -17,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agents.clients import valkey as valkey_client
 from agents.errors import AttuneError
-from agents.platform import jars, process
+from agents.platform import jars, kafka, process
 from agents.platform.local import LocalPlatform
 from tests.conftest import container
 
@@ -72,6 +72,13 @@ async def test_a_restart_finds_data_and_addresses(platform: LocalPlatform, kill:
     after = platform.start()
     assert (after.bootstrap, after.redis_url) == (before.bootstrap, before.redis_url)
     assert await read(platform) == (b"value", b"value")
+
+
+def test_a_cluster_id_is_no_option() -> None:
+    """A cluster id never begins with a dash, which Kafka's storage tool would take for an option."""
+    ids = {kafka.cluster_id() for _ in range(2_000)}
+    assert len(ids) == 2_000
+    assert not any(found.startswith("-") for found in ids)
 
 
 def test_starting_twice_is_harmless_and_a_taken_port_is_avoided(platform: LocalPlatform) -> None:

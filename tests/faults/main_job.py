@@ -1,0 +1,266 @@
+"""The whole main job under fault: router, fold and coordinator as processes, interactions of every kind, the oracle.
+
+The judge is `attune prove`, another process with plain consumers, and beside it a count of what was published:
+every good interaction must have been folded once, every bad one must be a dead letter.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from agents import documents
+from agents.clients import kafka
+from agents.inbound.publisher import headers_of
+from agents.ops import topics as topic_admin
+from agents.platform.local import LocalPlatform
+from agents.settings import Settings, variable
+from schemas import topics
+from schemas.catalogue import CATALOGUE
+from schemas.codec import EMBEDDED
+from tests.streams.journal import interaction
+
+ROOT = Path(__file__).parents[2]
+SECRET = "0123456789abcdef0123456789abcdef"
+ROLES = ("router", "fold", "coordinator")
+CUSTOMERS = 300
+DAY_MS = 86_400_000
+
+Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""Key, value, headers."""
+
+
+@dataclasses.dataclass
+class Published:
+    """What went out so far; `good` counts no repetition."""
+
+    good: int = 0
+    bad: int = 0
+    repeated: int = 0
+
+
+@dataclasses.dataclass
+class MainJob:
+    """A platform with all topics, its workers, and what was published into it."""
+
+    settings: Settings
+    platform: LocalPlatform
+    directory: Path
+    rng: random.Random
+    workers: dict[str, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
+    published: Published = dataclasses.field(default_factory=Published)
+    _log_number: int = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables under which commands of this job run."""
+        return {
+            **os.environ,
+            variable("kafka.bootstrap"): self.settings.kafka.bootstrap or "",
+            variable("kafka.replication_factor"): "1",
+            variable("redis.url"): self.settings.redis.url or "",
+            variable("home"): str(self.settings.home),
+            variable("privacy.secret"): SECRET,
+            variable("journal.tick_seconds"): "0.2",
+            variable("worker.max_batch_records"): "200",
+        }
+
+    def start(self, role: str, name: str | None = None, **crash: int) -> subprocess.Popen[bytes]:
+        """Start a worker; `crash` names a point of `tests.faults.crashing_worker` and how often it is passed."""
+        self._log_number += 1
+        command = ["agents.cli.main", "worker", role]
+        if crash:
+            ((point, nth),) = crash.items()
+            command = ["tests.faults.crashing_worker", point.replace("_", "-"), str(nth), role]
+        with (self.directory / f"{self._log_number:02}-{name or role}.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+            )
+        self.workers[name or role] = worker
+        return worker
+
+    def start_all(self) -> None:
+        """Start one worker of each role."""
+        for role in ROLES:
+            self.start(role)
+
+    def kill(self, name: str) -> None:
+        """Kill a worker with SIGKILL, wherever it is."""
+        worker = self.workers.pop(name)
+        worker.kill()
+        worker.wait()
+
+    async def leave(self, name: str) -> int:
+        """Ask a worker to end; return its exit code."""
+        worker = self.workers.pop(name)
+        worker.terminate()
+        return await asyncio.to_thread(worker.wait, 30)
+
+    def stop(self) -> None:
+        """End all workers."""
+        for worker in self.workers.values():
+            worker.send_signal(signal.SIGCONT)
+            worker.terminate()
+        for worker in self.workers.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(20)
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+        self.workers.clear()
+
+    async def publish(self, seconds: float, pace: float) -> None:
+        """Publish for so long, at most `pace` messages a second: good ones, repetitions, poison."""
+        producer = kafka.producer(self.settings.kafka, linger_ms=5)
+        await producer.start()
+        try:
+            begun, count = time.monotonic(), 0
+            sent: list[Message] = []
+            while time.monotonic() - begun < seconds:
+                await self._send(producer, sent)
+                count += 1
+                if count % 50 == 0:
+                    await asyncio.sleep(max(0.0, begun + count / pace - time.monotonic()))
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer, sent: list[Message]) -> None:
+        chance, published = self.rng.random(), self.published
+        if chance < 0.03 and sent:  # a producer that repeats itself: the same event once more
+            key, value, headers = self.rng.choice(sent[-20:])
+            published.repeated += 1
+        elif chance < 0.05:
+            key, value, headers = _poison(self.rng)
+            published.bad += 1
+        else:
+            key, value, headers = _good(self.rng, published.good)
+            published.good += 1
+            sent.append((key, value, headers))
+            del sent[:-20]
+        await producer.send(topics.INTERACTIONS, value, key=key, headers=headers)
+
+    async def prove(self, *, wait: float = 90.0) -> dict[str, Any]:
+        """Let the workers finish and return the oracle's report; it must hold."""
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "agents.cli.main", "prove", "--wait", str(wait), "--json"],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout, f"the oracle said nothing: {done.stderr}\n{self.logs()}"
+        report: dict[str, Any] = json.loads(done.stdout)
+        assert report["held"], f"{json.dumps(report, indent=1)}\n{self.logs()}"
+        published = self.published
+        assert report["unfolded"] < 50, f"not folded to the end: {report}\n{self.logs()}"
+        assert report["interactions"] == published.good + published.bad + published.repeated
+        assert report["dead"] + report["refused"] == published.bad, report
+        return report
+
+    def logs(self) -> str:
+        """Return the end of every worker's log."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
+            for path in sorted(self.directory.glob("*.log"))
+        )
+
+
+def _good(rng: random.Random, number: int) -> Message:
+    """Return an interaction that folds, of one of a few hundred customers."""
+    customer = rng.randrange(CUSTOMERS)
+    kind, fields = rng.choices(_KINDS, [weight for _, _, weight in _KINDS])[0][:2]
+    event = interaction(
+        kind,
+        event_id=f"event-{number}",
+        source="shop",
+        channel="OUTLET",
+        occurred_at=int(time.time() * 1000) - rng.randrange(3 * DAY_MS),
+        **{name: make(rng, customer) for name, make in fields.items()},
+    )
+    if rng.random() < 0.05:
+        event["personal"] = {"identifiers": {"email": f"{customer}@example.invalid"}, "fields": {}}
+    headers = headers_of(event)
+    return f"household:{customer}".encode(), EMBEDDED.encode("Interaction", event), headers
+
+
+_KINDS: list[tuple[str, Mapping[str, Any], int]] = [
+    (
+        "purchase.made",
+        {"amount_minor": lambda rng, _: rng.randrange(100, 20_000), "currency": lambda *_: "EUR"},
+        60,
+    ),
+    ("consent.given", {"attributes": lambda *_: {"purpose": "marketing"}}, 15),
+    ("consent.withdrawn", {"attributes": lambda *_: {"purpose": "marketing"}}, 2),
+    ("bill.disputed", {"reference": lambda rng, customer: f"bill-{customer}-{rng.randrange(3)}"}, 5),
+    ("dispute.resolved", {"reference": lambda rng, customer: f"bill-{customer}-{rng.randrange(3)}"}, 6),
+    ("complaint.made", {}, 4),
+    ("offer.accepted", {}, 4),
+    ("call.made", {}, 4),
+]
+
+
+def _poison(rng: random.Random) -> Message:
+    """Return a message that must become a dead letter: of the router or, for the last two, of the fold."""
+    key, value, headers = _good(rng, rng.randrange(10**9))
+    assert value is not None
+    absurd = interaction("purchase.made", event_id="x", occurred_at=int(time.time() * 1000) + 400 * DAY_MS)
+    absurd |= {"amount_minor": 1, "currency": "EUR"}
+    bad: list[Message] = [
+        (key, b"\x00\x00\x0f\x42\x40" + value[5:], headers),  # a schema id that nobody knows
+        (key, b"{}", headers),
+        (key, None, headers),
+        (None, value, headers),
+        (key, EMBEDDED.encode("Interaction", absurd), headers),
+        (key, value[: len(value) // 2], [header for header in headers if header[0] != "attune-personal"]),
+    ]
+    return rng.choice(bad)
+
+
+@contextlib.asynccontextmanager
+async def main_job(directory: Path, seed: int) -> AsyncIterator[MainJob]:
+    """Yield a main job on a platform of its own, with policy and model published, no worker running yet."""
+    with _platform(directory) as platform:
+        settings = Settings(
+            home=directory / "home",
+            kafka={"bootstrap": platform.bootstrap, "replication_factor": 1},  # type: ignore[arg-type]
+            redis={"url": platform.redis_url},  # type: ignore[arg-type]
+            privacy={"secret": SECRET},  # type: ignore[arg-type]
+        )
+        admin = kafka.admin(settings.kafka)
+        await admin.start()
+        await topic_admin.apply(admin, CATALOGUE, replication=1)
+        await admin.close()
+        for kind, path in (
+            ("model", "schemas/models/retail-activity-1.json"),
+            ("policy", "schemas/packs/retail-thin.yaml"),
+        ):
+            await documents.publish(settings, kind, (ROOT / path).read_bytes(), approved_by="test")
+        job = MainJob(settings, platform, directory, random.Random(seed))
+        try:
+            yield job
+        finally:
+            job.stop()
+
+
+@contextlib.contextmanager
+def _platform(directory: Path) -> Iterator[LocalPlatform]:
+    platform = LocalPlatform(directory / "platform")
+    platform.start()
+    try:
+        yield platform
+    finally:
+        platform.stop()

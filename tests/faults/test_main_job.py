@@ -1,0 +1,151 @@
+"""The main job under fault, on a real broker, judged by the oracle; seeded and repeated by `make soak`."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.main_job import ROLES, MainJob, main_job
+
+pytestmark = pytest.mark.kafka
+
+POINTS = ("before_outputs", "after_outputs", "after_changelog", "after_commit")
+
+
+async def test_kill_at_random_moments(tmp_path: Path) -> None:
+    """kill -9 of router, fold or coordinator at random moments: every interaction counts once, outputs are the fold's.
+
+    Poison and a producer's repetitions are among them.
+    """
+    async with main_job(tmp_path, seed=1) as job:
+        job.start_all()
+        feeding = asyncio.create_task(job.publish(14, pace=1_500))
+        for _ in range(4):
+            await asyncio.sleep(1.5 + job.rng.random())
+            role = job.rng.choice(ROLES)
+            job.kill(role)
+            job.start(role)
+        await feeding
+        report = await job.prove()
+        assert report["dead"] > 0
+        assert report["refused"] > 0
+        assert report["outputs"] > 500
+
+
+@pytest.mark.parametrize("role", ["router", "fold"])
+async def test_death_at_every_point_of_a_batch(tmp_path: Path, role: str) -> None:
+    """Death before or after the outputs, after the changelog, after the commit: nothing is lost, nothing doubled."""
+    async with main_job(tmp_path, seed=2) as job:
+        for other in ROLES:
+            if other != role:
+                job.start(other)
+        points = POINTS if role == "fold" else [point for point in POINTS if point != "after_changelog"]
+        feeding = asyncio.create_task(job.publish(4.5 * len(points), pace=800))
+        for point in points:
+            worker = job.start(role, **{point: 5})
+            assert await asyncio.to_thread(worker.wait, 30) == 9
+        job.start(role)
+        await feeding
+        report = await job.prove()
+        if role == "fold":
+            assert report["repeated_outputs"] > 0
+        else:
+            assert report["copies"] > 0
+
+
+async def test_workers_joining_and_leaving(tmp_path: Path) -> None:
+    """Second workers of both roles come and go, one in order, one by SIGKILL, while interactions flow."""
+    async with main_job(tmp_path, seed=3) as job:
+        job.start_all()
+        feeding = asyncio.create_task(job.publish(15, pace=1_200))
+        await asyncio.sleep(3)
+        job.start("fold", "fold-2")
+        job.start("router", "router-2")
+        await asyncio.sleep(4)
+        assert await job.leave("fold") == 0
+        await asyncio.sleep(2)
+        job.kill("router")
+        await asyncio.sleep(1)
+        job.start("fold", "fold-3")
+        await feeding
+        await job.prove()
+
+
+async def test_broker_restarts(tmp_path: Path) -> None:
+    """The broker is restarted in order, then killed and started again, while interactions flow."""
+    async with main_job(tmp_path, seed=4) as job:
+        job.start_all()
+        feeding = asyncio.create_task(job.publish(14, pace=800))
+        for kill in (False, True):
+            await asyncio.sleep(3.5)
+            job.platform.stop_broker(kill=kill)
+            job.platform.start_broker()
+        await feeding
+        await job.prove()
+
+
+async def test_frozen_fold_that_wakes_late(tmp_path: Path) -> None:
+    """A fold frozen past its session and replaced, then thawed: its late appends change nothing."""
+    async with main_job(tmp_path, seed=5) as job:
+        job.start_all()
+        feeding = asyncio.create_task(job.publish(20, pace=800))
+        await asyncio.sleep(3)
+        frozen = job.workers["fold"]
+        os.kill(frozen.pid, signal.SIGSTOP)
+        job.start("fold", "fold-2")
+        await asyncio.sleep(13)
+        os.kill(frozen.pid, signal.SIGCONT)
+        await feeding
+        await job.prove()
+
+
+@pytest.mark.soak
+async def test_soak(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Faults of every kind at random, for as long as --soak-seconds says; the oracle is asked again and again."""
+    seconds = float(pytestconfig.getoption("--soak-seconds"))
+    seed = int(os.environ.get("ATTUNE_TEST_SEED", "6"))
+    async with main_job(tmp_path, seed) as job:
+        job.start_all()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            round_seconds = min(60.0, max(10.0, deadline - time.monotonic()))
+            feeding = asyncio.create_task(job.publish(round_seconds, pace=1_000))
+            while not feeding.done():
+                await asyncio.sleep(0.5 + 3 * job.rng.random())
+                await _something_happens(job)
+            await feeding
+            for role in ROLES:
+                if role not in job.workers or job.workers[role].poll() is not None:
+                    job.start(role)
+            print(await job.prove())
+
+
+async def _something_happens(job: MainJob) -> None:
+    what = job.rng.choices(("kill", "crash", "join", "freeze", "broker"), (5, 3, 2, 1, 1))[0]
+    role = job.rng.choice(ROLES)
+    if what == "kill":
+        job.kill(role)
+        job.start(role)
+    elif what == "crash" and role != "coordinator":
+        job.kill(role)
+        worker = job.start(role, **{job.rng.choice(POINTS): job.rng.randrange(2, 20)})
+        await asyncio.sleep(3)
+        worker.kill()
+        job.kill(role)
+        job.start(role)
+    elif what == "join" and role != "coordinator":
+        second = f"{role}-2"
+        if second in job.workers:
+            await job.leave(second)
+        else:
+            job.start(role, second)
+    elif what == "freeze":
+        os.kill(job.workers[role].pid, signal.SIGSTOP)
+        await asyncio.sleep(12)
+        os.kill(job.workers[role].pid, signal.SIGCONT)
+    elif what == "broker":
+        job.platform.stop_broker(kill=job.rng.random() < 0.5)
+        job.platform.start_broker()
