@@ -48,8 +48,16 @@ def demo(
     else:
         from agents.demo.view import summary
 
-        typer.echo(summary(found))
+        typer.echo(summary(found, _typed()))
     raise typer.Exit(1 if found["oracle"]["held"] is False else 0)
+
+
+def _typed() -> str:
+    """Return how the user types this command."""
+    import os
+    import shutil
+
+    return "attune" if shutil.which("attune") else os.path.relpath(sys.argv[0])
 
 
 def _environment() -> Any:

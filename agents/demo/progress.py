@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.errors import AttuneError
+from agents.ops.lag import GroupLag, Window, group_lag
 
 _POLL_SECONDS = 0.1
 
@@ -19,6 +20,7 @@ class Progress:
         """Take a groupless consumer and an admin client, both not started."""
         self._consumer = consumer
         self._admin = admin
+        self._window = Window()
 
     async def start(self) -> None:
         """Connect."""
@@ -34,6 +36,10 @@ class Progress:
         """Return the end offset of every partition of a topic."""
         tps = [TopicPartition(topic, number) for number in range(partitions)]
         return {tp.partition: end for tp, end in (await self._consumer.end_offsets(tps)).items()}
+
+    async def lag(self, groups: Iterable[str]) -> list[GroupLag]:
+        """Return how far groups are behind, as `attune lag` shows it; one call at a time."""
+        return await group_lag(self._admin, self._consumer, groups, window=self._window)
 
     async def behind(self, group: str, topic: str, partitions: int) -> int:
         """Return how many records a group has still to do."""

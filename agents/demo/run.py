@@ -18,6 +18,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from agents import documents, topology
 from agents.clients import kafka
 from agents.demo import latency
@@ -27,6 +29,7 @@ from agents.demo.tally import Tally, follow
 from agents.errors import AttuneError
 from agents.inbound import complete_journey, publisher
 from agents.ops import topics as topic_admin
+from agents.ops.lag import GroupLag
 from agents.platform.local import LocalPlatform
 from agents.settings import Settings
 from schemas import topics
@@ -41,6 +44,9 @@ MODEL = Path("schemas/models/retail-activity-1.json")
 POLICY = Path("schemas/packs/retail-thin.yaml")
 _ROOT = Path(__file__).parents[2]
 _QUIET_SECONDS = 1.5
+_LOOK_SECONDS = 0.25
+_DISPATCH_HOURS = 24
+"""Event time for which the connector holds an action: mail goes out once a day."""
 _JOURNAL = (topics.JOURNAL, CATALOGUE.topics[topics.JOURNAL].partitions)
 _INTERACTIONS = (topics.INTERACTIONS, CATALOGUE.topics[topics.INTERACTIONS].partitions)
 
@@ -68,8 +74,8 @@ class Stage:
     published: int = 0
     events: int = 0
     began: float = dataclasses.field(default_factory=time.monotonic)
-    behind: dict[str, tuple[int, float]] = dataclasses.field(default_factory=dict)
-    """Group -> records and seconds behind."""
+    groups: list[GroupLag] = dataclasses.field(default_factory=list)
+    """How far router and fold are behind."""
 
 
 async def run(found: Settings, options: Options, stage: Stage) -> dict[str, Any]:
@@ -120,7 +126,13 @@ async def _play(
     status_file = home / "connector.json"
     for role in ("router", "fold", "coordinator"):
         processes.start(role, "worker", role)
-    processes.start("connector", "connector", "--idle-flush", str(_QUIET_SECONDS), "--status-file", str(status_file))
+    processes.start(
+        "connector",
+        "connector",
+        *("--delay-hours", str(_DISPATCH_HOURS)),
+        *("--idle-flush", str(_QUIET_SECONDS)),
+        *("--status-file", str(status_file)),
+    )
     watching = [
         asyncio.create_task(follow(stage.tally, kafka.consumer(settings.kafka), _JOURNAL[1])),
         asyncio.create_task(_watch_lag(stage, progress)),
@@ -149,6 +161,8 @@ async def _play(
                 on_progress=moved,
             )
 
+        stage.title = "waiting for router and fold to join their groups"
+        await _joined(stage, processes)
         stage.title = "folding history, no policy yet"
         begun = time.monotonic()
         await publish(history, options.pace)
@@ -273,17 +287,17 @@ async def _latencies(settings: Settings, starts: latency.Starts) -> list[int]:
 
 
 async def _watch_lag(stage: Stage, progress: Progress) -> None:
-    since: dict[str, float] = {}
     while True:
-        for group, place in ((topology.ROUTER_GROUP, _INTERACTIONS), (topology.FOLD_GROUP, _JOURNAL)):
-            with contextlib.suppress(AttuneError):
-                behind = await progress.behind(group, *place)
-                now = time.monotonic()
-                begun = since.setdefault(group, now) if behind else now
-                if not behind:
-                    since.pop(group, None)
-                stage.behind[group] = (behind, now - begun)
-        await asyncio.sleep(0.5)
+        with contextlib.suppress(KafkaError):  # the view shows the last figures until the broker answers again
+            stage.groups = await progress.lag((topology.ROUTER_GROUP, topology.FOLD_GROUP))
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _joined(stage: Stage, processes: Processes) -> None:
+    """Wait until router and fold own their partitions, so that their start is not taken for work."""
+    while not stage.groups or any(group.state != "Stable" or not group.members for group in stage.groups):
+        processes.check()
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _held(status_file: Path) -> int:

@@ -1,6 +1,10 @@
 """The demo on a terminal."""
 
+import collections
+import itertools
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,6 +17,8 @@ from schemas import headers as names
 from schemas.vocabulary import DecisionKind
 
 _BARS = " ▁▂▃▄▅▆▇█"
+_EXAMPLE = 42
+_PACK = "schemas/packs/retail-thin.yaml"
 
 
 class View:
@@ -48,18 +54,15 @@ class View:
     def _numbers(self) -> RenderableType:
         stage, tally = self._stage, self._stage.tally
         table = Table(box=None, pad_edge=False)
-        for title in ("group", "behind", "seconds", "", "", ""):
-            table.add_column(title, justify="right" if title in ("behind", "seconds") else "left")
-        counts = [
-            ("actions", f"{tally.actions:,}", "recalled", f"{tally.recalled:,}"),
-            ("no action", f"{tally.no_action:,}", "suppressions", f"{tally.started} started, {tally.lifted} lifted"),
-        ]
-        groups = list(stage.behind.items()) or [("-", (0, 0.0))]
-        for index, (group, (records, seconds)) in enumerate(groups):
-            left, value, right, other = counts[index % len(counts)]
-            table.add_row(
-                group, f"{records:,}", f"{seconds:.1f}", f"   {left} [b]{value}[/b]", f"{right} [b]{other}[/b]"
-            )
+        for title in ("group", "behind", "seconds", "status", "", ""):
+            table.add_column(title, justify="right" if title in ("behind", "seconds") else "left", no_wrap=True)
+        counts = (
+            f"   actions [b]{tally.actions:,}[/b], recalled [b]{tally.recalled:,}[/b], none [b]{tally.no_action:,}[/b]",
+            f"   suppressions started [b]{tally.started:,}[/b], lifted [b]{tally.lifted:,}[/b]",
+        )
+        rows = [(group.group, f"{group.lag:,}", f"{group.seconds:.1f}", group.status.value) for group in stage.groups]
+        for row, count in itertools.zip_longest(rows[: len(counts)], counts):
+            table.add_row(*(row or ("-", "-", "-", "-")), count)
         return table
 
     def _risk(self) -> RenderableType:
@@ -88,29 +91,39 @@ def _newest(stage: Stage) -> RenderableType:
 
 
 def _removed(decision: dict[str, Any]) -> str:
+    """Say what became of the other candidates: how many fell for which reason."""
     others = [candidate for candidate in decision["candidates"] if candidate["action_id"] != decision["action_id"]]
-    return f"before {len(others)} others"
+    reasons = collections.Counter(candidate["reason"].lower().replace("_", " ") for candidate in others)
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "no other candidate"
 
 
-def summary(found: dict[str, Any]) -> str:
-    """Return the closing words: what happened, and what to try next."""
+def summary(found: dict[str, Any], command: str) -> str:
+    """Return the closing words: what happened, and what to try next; `command` is how `attune` is typed here."""
     held = found["oracle"]["held"]
     verdict = {True: "held", False: "DID NOT HOLD", None: "not run"}[held]
-    latency, held_back = found["latency_ms"], found["suppressions"]
+    latency, suppressions = found["latency_ms"], found["suppressions"]
+    home = Path(found["home"])
+    where = os.path.relpath(home) if home.is_relative_to(Path.cwd()) else str(home)
+    here = f"ATTUNE_HOME={where} {command}"
     lines = (
         f"{found['interactions']:,} interactions of {found['customers']:,} customers, "
         f"{found['events_per_second']:,.0f} a second from publishing to state and decision",
-        f"{found['actions']:,} actions proposed, {found['recalled']:,} recalled before dispatch, "
-        f"{found['delivered']:,} delivered to the outbox; no action {found['no_action']:,} times, each with its reason",
-        f"suppressions: {held_back['started']} started, {held_back['lifted']} lifted; "
+        f"{found['actions']:,} actions proposed, {found['recalled']:,} recalled, {found['delivered']:,} delivered to "
+        f"the outbox; no action {found['no_action']:,} times, each with its reason",
+        f"suppressions: {suppressions['started']} started, {suppressions['lifted']} lifted; "
         f"dead letters: {found['dead_letters']}",
         f"latency, interaction to output, at 1,000 events a second: p50 {latency['p50']} ms, p99 {latency['p99']} ms",
         f"oracle (a sequential fold of the journal, by another process): {verdict}",
         "",
         "try next:",
-        f"  less {found['home']}/outbox.jsonl                    what the connector delivered",
-        "  attune demo --events 100000                            more of the data",
-        "  attune policy check schemas/packs/retail-thin.yaml     change a rule, check it, play again",
-        "  attune local up && attune topics apply && attune worker   the same, to keep",
+        f"  less {where}/outbox.jsonl",
+        "      what the connector delivered",
+        f"  {here} local up",
+        "      the demo's Kafka once more, with everything in it; then, for one customer's state:",
+        f"  {here} customer show household:{_EXAMPLE}",
+        f"  {command} policy check {_PACK}",
+        "      change a rule, check it, and play the demo again: who gets what has changed",
+        f"  {command} demo --events 100000",
+        "      more of the data",
     )
     return "\n".join(lines)

@@ -25,6 +25,12 @@ class NotOwner(EngineError):
     """The group has given the partition to somebody else."""
 
 
+class UnreadableState(EngineError):
+    """A stored state cannot be decoded: no record is to blame, so the partition waits for a release that can."""
+
+    retry_later = True
+
+
 class OversizedState(ValueError):
     """A record would make one state larger than the job allows; the record is dead-lettered."""
 

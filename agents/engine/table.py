@@ -7,7 +7,7 @@ generation) stand for an LRU at a tenth of its cost; see tests/benchmarks.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from agents.engine.errors import OversizedState
+from agents.engine.errors import OversizedState, UnreadableState
 
 
 class StateTable:
@@ -37,7 +37,7 @@ class StateTable:
         self._dirty: dict[bytes, None] = {}
 
     def get(self, key: bytes) -> Any:
-        """Return the state of a key, or None."""
+        """Return the state of a key, or None.  Raises UnreadableState for one that does not decode."""
         value = self._young.get(key)
         if value is not None or key in self._dirty:
             return value
@@ -46,7 +46,10 @@ class StateTable:
             encoded = self._rest.get(key)
             if encoded is None:
                 return None
-            value = self._decode(encoded)
+            try:
+                value = self._decode(encoded)
+            except Exception as error:
+                raise UnreadableState(f"a stored state cannot be read: {error}") from error
         self._young[key] = value
         return value
 

@@ -296,7 +296,7 @@ async def _look_up(consumer: Any, wanted: Mapping[TopicPartition, int]) -> dict[
         for tp, records in (await consumer.getmany(*left, timeout_ms=200)).items():
             found[tp] = records[0].timestamp
             left.discard(tp)
-    consumer.unsubscribe()
+    # No unsubscribe: aiokafka's fetcher dies of it when an assignment follows at once.  The next look assigns anew.
     return found
 
 

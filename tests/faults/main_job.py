@@ -120,14 +120,24 @@ class MainJob:
                 worker.wait()
         self.workers.clear()
 
-    async def publish(self, seconds: float, pace: float) -> None:
-        """Publish for so long, at most `pace` messages a second: good ones, repetitions, poison."""
+    @contextlib.asynccontextmanager
+    async def publishing(self, *, pace: float) -> AsyncIterator[None]:
+        """Publish while the block runs, at most `pace` messages a second: good ones, repetitions, poison."""
+        stop = asyncio.Event()
+        feeding = asyncio.create_task(self._publish(stop, pace))
+        try:
+            yield
+        finally:
+            stop.set()
+            await feeding
+
+    async def _publish(self, stop: asyncio.Event, pace: float) -> None:
         producer = kafka.producer(self.settings.kafka, linger_ms=5)
         await producer.start()
         try:
             begun, count = time.monotonic(), 0
             sent: list[Message] = []
-            while time.monotonic() - begun < seconds:
+            while not stop.is_set():
                 await self._send(producer, sent)
                 count += 1
                 if count % 50 == 0:

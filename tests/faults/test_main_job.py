@@ -22,13 +22,13 @@ async def test_kill_at_random_moments(tmp_path: Path) -> None:
     """
     async with main_job(tmp_path, seed=1) as job:
         job.start_all()
-        feeding = asyncio.create_task(job.publish(14, pace=1_500))
-        for _ in range(4):
-            await asyncio.sleep(1.5 + job.rng.random())
-            role = job.rng.choice(ROLES)
-            job.kill(role)
-            job.start(role)
-        await feeding
+        async with job.publishing(pace=1_500):
+            for _ in range(4):
+                await asyncio.sleep(2.5 + job.rng.random())
+                role = job.rng.choice(ROLES)
+                job.kill(role)
+                job.start(role)
+            await asyncio.sleep(2)
         report = await job.prove()
         assert report["dead"] > 0
         assert report["refused"] > 0
@@ -42,13 +42,11 @@ async def test_death_at_every_point_of_a_batch(tmp_path: Path, role: str) -> Non
         for other in ROLES:
             if other != role:
                 job.start(other)
-        points = POINTS if role == "fold" else [point for point in POINTS if point != "after_changelog"]
-        feeding = asyncio.create_task(job.publish(4.5 * len(points), pace=800))
-        for point in points:
-            worker = job.start(role, **{point: 5})
-            assert await asyncio.to_thread(worker.wait, 30) == 9
-        job.start(role)
-        await feeding
+        async with job.publishing(pace=800):
+            for point in POINTS if role == "fold" else [point for point in POINTS if point != "after_changelog"]:
+                worker = job.start(role, **{point: 5})
+                assert await asyncio.to_thread(worker.wait, 40) == 9, job.logs()
+            job.start(role)
         report = await job.prove()
         if role == "fold":
             assert report["repeated_outputs"] > 0
@@ -60,17 +58,17 @@ async def test_workers_joining_and_leaving(tmp_path: Path) -> None:
     """Second workers of both roles come and go, one in order, one by SIGKILL, while interactions flow."""
     async with main_job(tmp_path, seed=3) as job:
         job.start_all()
-        feeding = asyncio.create_task(job.publish(15, pace=1_200))
-        await asyncio.sleep(3)
-        job.start("fold", "fold-2")
-        job.start("router", "router-2")
-        await asyncio.sleep(4)
-        assert await job.leave("fold") == 0
-        await asyncio.sleep(2)
-        job.kill("router")
-        await asyncio.sleep(1)
-        job.start("fold", "fold-3")
-        await feeding
+        async with job.publishing(pace=1_200):
+            await asyncio.sleep(3)
+            job.start("fold", "fold-2")
+            job.start("router", "router-2")
+            await asyncio.sleep(4)
+            assert await job.leave("fold") == 0
+            await asyncio.sleep(2)
+            job.kill("router")
+            await asyncio.sleep(1)
+            job.start("fold", "fold-3")
+            await asyncio.sleep(4)
         await job.prove()
 
 
@@ -78,12 +76,12 @@ async def test_broker_restarts(tmp_path: Path) -> None:
     """The broker is restarted in order, then killed and started again, while interactions flow."""
     async with main_job(tmp_path, seed=4) as job:
         job.start_all()
-        feeding = asyncio.create_task(job.publish(14, pace=800))
-        for kill in (False, True):
-            await asyncio.sleep(3.5)
-            job.platform.stop_broker(kill=kill)
-            job.platform.start_broker()
-        await feeding
+        async with job.publishing(pace=800):
+            for kill in (False, True):
+                await asyncio.sleep(3.5)
+                job.platform.stop_broker(kill=kill)
+                job.platform.start_broker()
+            await asyncio.sleep(2)
         await job.prove()
 
 
@@ -91,14 +89,14 @@ async def test_frozen_fold_that_wakes_late(tmp_path: Path) -> None:
     """A fold frozen past its session and replaced, then thawed: its late appends change nothing."""
     async with main_job(tmp_path, seed=5) as job:
         job.start_all()
-        feeding = asyncio.create_task(job.publish(20, pace=800))
-        await asyncio.sleep(3)
-        frozen = job.workers["fold"]
-        os.kill(frozen.pid, signal.SIGSTOP)
-        job.start("fold", "fold-2")
-        await asyncio.sleep(13)
-        os.kill(frozen.pid, signal.SIGCONT)
-        await feeding
+        async with job.publishing(pace=800):
+            await asyncio.sleep(3)
+            frozen = job.workers["fold"]
+            os.kill(frozen.pid, signal.SIGSTOP)
+            job.start("fold", "fold-2")
+            await asyncio.sleep(13)
+            os.kill(frozen.pid, signal.SIGCONT)
+            await asyncio.sleep(3)
         await job.prove()
 
 
@@ -111,12 +109,11 @@ async def test_soak(tmp_path: Path, pytestconfig: pytest.Config) -> None:
         job.start_all()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            round_seconds = min(60.0, max(10.0, deadline - time.monotonic()))
-            feeding = asyncio.create_task(job.publish(round_seconds, pace=1_000))
-            while not feeding.done():
-                await asyncio.sleep(0.5 + 3 * job.rng.random())
-                await _something_happens(job)
-            await feeding
+            pause = min(deadline, time.monotonic() + 60.0)
+            async with job.publishing(pace=1_000):
+                while time.monotonic() < pause:
+                    await asyncio.sleep(0.5 + 3 * job.rng.random())
+                    await _something_happens(job)
             for role in ROLES:
                 if role not in job.workers or job.workers[role].poll() is not None:
                     job.start(role)

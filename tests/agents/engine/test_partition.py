@@ -284,6 +284,34 @@ async def test_waits_for_what_a_step_lacks() -> None:
     assert running.partition.blocked is None
 
 
+async def test_waits_at_a_state_that_cannot_be_read() -> None:
+    """A state of a newer release blocks its partition with the codec's words; no record is dead-lettered for it."""
+
+    class Newer(counting.JsonCodec):
+        readable = False
+
+        def decode(self, encoded: bytes, /) -> Any:
+            if not self.readable:
+                raise ValueError("version 2, this release reads up to 1; start the release that wrote it")
+            return super().decode(encoded)
+
+    log = counting.memory_log()
+    log.append_now(SOURCE, 0, [Entry(b"k", b"1", [])])
+    await run_to_end(log)
+    log.append_now(SOURCE, 0, [Entry(b"k", b"2", []), Entry(b"k", b"3", [])])
+    codec = Newer()
+    job = counting.job(codec=codec)
+    running = Running(log, job, await counting.restored(log, job, 1))
+    running.partition.start()
+    running.feed()
+    await until(lambda: running.partition.blocked is not None)
+    assert "start the release that wrote it" in str(running.partition.blocked)
+    codec.readable = True
+    await running.finish()
+    assert states(running) == {b"k": b'{"count": 3, "sum": 6}'}
+    assert log.records(counting.DLQ, 0) == []
+
+
 async def test_idle_owner_appends_watermarks() -> None:
     """Without records an owner still marks its changelog, so that a late zombie is noticed."""
     log = counting.memory_log()
