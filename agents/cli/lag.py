@@ -114,12 +114,12 @@ def _group_table(item: Any) -> Any:
     members = "1 member" if len(item.members) == 1 else f"{len(item.members)} members"
     status = _paint(_COLOURS[item.status.value], item.status)
     title = f"[bold]{item.group}[/bold]  {status}  {item.lag:,} behind, {item.seconds:.1f} s  ({item.state}, {members})"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="")
-    table.add_column("partition", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", padding=(0, 1, 0, 0))
+    table.add_column("partition", overflow="fold")
     for name in ("committed", "end", "lag", "seconds", "trend"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("status")
-    table.add_column("member", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    table.add_column("member", overflow="ellipsis", no_wrap=True, min_width=6)
     for row in item.partitions:
         table.add_row(
             f"{row.topic}/{row.partition}",

@@ -11,6 +11,7 @@ from typing import Any
 import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from faust.types.auth import AuthProtocol
 
 from agents.settings import KafkaSettings
 
@@ -66,7 +67,7 @@ def faust_options(connection: KafkaSettings) -> dict[str, Any]:
             mechanism=connection.sasl_mechanism,
             ssl_context=context,
         )
-        credentials.protocol = faust.types.AuthProtocol[connection.security_protocol]
+        credentials.protocol = AuthProtocol[connection.security_protocol]
         return {"broker_credentials": credentials}
     if context is not None:
         return {"broker_credentials": faust.SSLCredentials(context)}

@@ -37,6 +37,7 @@ from schemas.catalogue import CATALOGUE
 
 DECISIONS_FROM = date(2017, 7, 1)
 """The shipped model was fitted on what lies before."""
+_BOUNDARY_MS = int(datetime.combine(DECISIONS_FROM, datetime.min.time(), UTC).timestamp() * 1000)
 HISTORY_SHARE = 0.4
 PACE = 1_000.0
 PACED_EVENTS = 5_000
@@ -80,9 +81,12 @@ class Stage:
 
 async def run(found: Settings, options: Options, stage: Stage) -> dict[str, Any]:
     """Run the demo and return its summary.  Raises AttuneError with what to do."""
-    items = await asyncio.to_thread(choose, options)
-    stage.events = len(items)
+    choosing = asyncio.create_task(asyncio.to_thread(choose, options))
+    await asyncio.sleep(0)  # reading the data goes on while the platform starts
     async with _platform(found) as (settings, secret):
+        stage.title = "reading the data"
+        items = await choosing
+        stage.events = len(items)
         stage.title = "making topics"
         progress = Progress(kafka.consumer(settings.kafka), kafka.admin(settings.kafka))
         await progress.start()
@@ -101,16 +105,14 @@ def choose(options: Options) -> list[Item]:
     """Return the interactions to play: by default, a part before the first decision and a larger one after it."""
     if options.start is not None:
         return list(complete_journey.interactions(options.start, options.events))
-    boundary = int(datetime.combine(DECISIONS_FROM, datetime.min.time(), UTC).timestamp() * 1000)
-    before = sum(
-        1
-        for _ in itertools.takewhile(
-            lambda item: item[1]["occurred_at"] < boundary, complete_journey.interactions(None, None)
+    times = [
+        event["occurred_at"]
+        for _, event in itertools.takewhile(
+            lambda item: item[1]["occurred_at"] < _BOUNDARY_MS, complete_journey.interactions()
         )
-    )
-    skip = max(0, before - int(options.events * HISTORY_SHARE))
-    first = next(itertools.islice(complete_journey.interactions(None, None), skip, None))
-    start = datetime.fromtimestamp(first[1]["occurred_at"] / 1000, UTC).date()
+    ]
+    first = times[-min(len(times), max(1, int(options.events * HISTORY_SHARE)))]
+    start = datetime.fromtimestamp(first / 1000, UTC).date()
     return list(complete_journey.interactions(start, options.events))
 
 
@@ -140,8 +142,7 @@ async def _play(
     producer = kafka.producer(settings.kafka, linger_ms=5)
     await producer.start()
     try:
-        boundary = int(datetime.combine(DECISIONS_FROM, datetime.min.time(), UTC).timestamp() * 1000)
-        history = [item for item in items if item[1]["occurred_at"] < boundary]
+        history = [item for item in items if item[1]["occurred_at"] < _BOUNDARY_MS]
         rest = items[len(history) :]
         paced = rest[-min(PACED_EVENTS, len(items) // 4) :] if options.pace is None else rest[:0]
         flowing = rest[: len(rest) - len(paced)]

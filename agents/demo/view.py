@@ -74,16 +74,16 @@ class View:
 
 def _newest(stage: Stage) -> RenderableType:
     table = Table(box=None, pad_edge=False)
-    for title in ("when", "customer", "what", "channel", "risk", "because"):
-        table.add_column(title, overflow="ellipsis", no_wrap=True)
+    for title, width in (("when", 11), ("customer", 8), ("what", 12), ("channel", 7), ("risk", 4), ("because", None)):
+        table.add_column(title, overflow="ellipsis", no_wrap=True, min_width=width)
     for decision in reversed(stage.tally.newest):
         recalled = decision["kind"] == DecisionKind.RECALLED.value
         risk = decision["churn_risk"]
         table.add_row(
-            names.rfc3339(decision["decided_at"])[:16],
+            names.rfc3339(decision["decided_at"])[5:16].replace("T", " "),
             decision["customer"][:8],
             f"[red]recalled[/red] {decision['action_id']}" if recalled else decision["action_id"],
-            decision["channel"].lower(),
+            decision["channel"].lower().replace("_", " "),
             "" if risk is None else f"{risk:.2f}",
             decision["reason"].lower() if recalled else f"{decision['trigger']['type']}, {_removed(decision)}",
         )

@@ -14,18 +14,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
 
 from agents import documents
 from agents.clients import kafka
 from agents.inbound.publisher import headers_of
 from agents.ops import topics as topic_admin
 from agents.platform.local import LocalPlatform
-from agents.settings import Settings, variable
+from agents.settings import KafkaSettings, PrivacySettings, RedisSettings, Settings, variable
 from schemas import topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
@@ -55,9 +56,9 @@ class MainJob:
     """A platform with all topics, its workers, and what was published into it."""
 
     settings: Settings
-    platform: LocalPlatform
     directory: Path
     rng: random.Random
+    platform: LocalPlatform | None = None
     workers: dict[str, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
     published: Published = dataclasses.field(default_factory=Published)
     _log_number: int = 0
@@ -67,8 +68,7 @@ class MainJob:
         """The variables under which commands of this job run."""
         return {
             **os.environ,
-            variable("kafka.bootstrap"): self.settings.kafka.bootstrap or "",
-            variable("kafka.replication_factor"): "1",
+            **_variables(self.settings.kafka),
             variable("redis.url"): self.settings.redis.url or "",
             variable("home"): str(self.settings.home),
             variable("privacy.secret"): SECRET,
@@ -100,6 +100,12 @@ class MainJob:
         worker = self.workers.pop(name)
         worker.kill()
         worker.wait()
+
+    def restart_broker(self, *, kill: bool) -> None:
+        """Stop the broker, by SIGKILL if `kill`, and start it again."""
+        assert self.platform is not None
+        self.platform.stop_broker(kill=kill)
+        self.platform.start_broker()
 
     async def leave(self, name: str) -> int:
         """Ask a worker to end; return its exit code."""
@@ -240,37 +246,50 @@ def _poison(rng: random.Random) -> Message:
     return rng.choice(bad)
 
 
+def _variables(connection: KafkaSettings) -> dict[str, str]:
+    """Return the environment variables of settings of Kafka."""
+    found: dict[str, str] = {}
+    for name in KafkaSettings.model_fields:
+        value = getattr(connection, name)
+        if value is not None:
+            found[variable(f"kafka.{name}")] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return found
+
+
 @contextlib.asynccontextmanager
 async def main_job(directory: Path, seed: int) -> AsyncIterator[MainJob]:
     """Yield a main job on a platform of its own, with policy and model published, no worker running yet."""
-    with _platform(directory) as platform:
-        settings = Settings(
-            home=directory / "home",
-            kafka={"bootstrap": platform.bootstrap, "replication_factor": 1},  # type: ignore[arg-type]
-            redis={"url": platform.redis_url},  # type: ignore[arg-type]
-            privacy={"secret": SECRET},  # type: ignore[arg-type]
-        )
-        admin = kafka.admin(settings.kafka)
-        await admin.start()
-        await topic_admin.apply(admin, CATALOGUE, replication=1)
-        await admin.close()
-        for kind, path in (
-            ("model", "schemas/models/retail-activity-1.json"),
-            ("policy", "schemas/packs/retail-thin.yaml"),
-        ):
-            await documents.publish(settings, kind, (ROOT / path).read_bytes(), approved_by="test")
-        job = MainJob(settings, platform, directory, random.Random(seed))
-        try:
-            yield job
-        finally:
-            job.stop()
-
-
-@contextlib.contextmanager
-def _platform(directory: Path) -> Iterator[LocalPlatform]:
     platform = LocalPlatform(directory / "platform")
     platform.start()
     try:
-        yield platform
+        connection = KafkaSettings(bootstrap=platform.bootstrap, replication_factor=1)
+        async with job_on(connection, platform.redis_url, directory, seed) as job:
+            job.platform = platform
+            yield job
     finally:
         platform.stop()
+
+
+@contextlib.asynccontextmanager
+async def job_on(connection: KafkaSettings, redis_url: str, directory: Path, seed: int) -> AsyncIterator[MainJob]:
+    """Yield a main job on a cluster that has no topics of Attune yet."""
+    settings = Settings(
+        home=directory / "home",
+        kafka=connection,
+        redis=RedisSettings(url=redis_url),
+        privacy=PrivacySettings(secret=SecretStr(SECRET)),
+    )
+    admin = kafka.admin(settings.kafka)
+    await admin.start()
+    await topic_admin.apply(admin, CATALOGUE, replication=1)
+    await admin.close()
+    for kind, path in (
+        ("model", "schemas/models/retail-activity-1.json"),
+        ("policy", "schemas/packs/retail-thin.yaml"),
+    ):
+        await documents.publish(settings, kind, (ROOT / path).read_bytes(), approved_by="test")
+    job = MainJob(settings, directory, random.Random(seed))
+    try:
+        yield job
+    finally:
+        job.stop()

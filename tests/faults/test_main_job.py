@@ -79,8 +79,7 @@ async def test_broker_restarts(tmp_path: Path) -> None:
         async with job.publishing(pace=800):
             for kill in (False, True):
                 await asyncio.sleep(3.5)
-                job.platform.stop_broker(kill=kill)
-                job.platform.start_broker()
+                job.restart_broker(kill=kill)
             await asyncio.sleep(2)
         await job.prove()
 
@@ -144,5 +143,4 @@ async def _something_happens(job: MainJob) -> None:
         await asyncio.sleep(12)
         os.kill(job.workers[role].pid, signal.SIGCONT)
     elif what == "broker":
-        job.platform.stop_broker(kill=job.rng.random() < 0.5)
-        job.platform.start_broker()
+        job.restart_broker(kill=job.rng.random() < 0.5)
