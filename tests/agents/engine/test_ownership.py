@@ -1,0 +1,116 @@
+"""Whose a partition is: what a revocation may keep, what a claim must notice, what may be submitted twice."""
+
+import asyncio
+import random
+from typing import Any
+
+from agents.engine import changelog
+from agents.engine.memory import MemoryLog
+from agents.engine.records import Entry
+from agents.engine.worker import Engine
+from tests.agents.engine import counting
+from tests.agents.engine.counting import CHANGELOG, OUT, SOURCE
+from tests.agents.engine.test_partition import Running, states, until
+from tests.agents.engine.test_worker import PARTITIONS, FakeConsumer, judge, start
+
+
+class SilentLog(MemoryLog):
+    """Acknowledges no append to the changelog while it is silent, whether or not the append lands."""
+
+    silent = False
+    abandoned = 0
+
+    async def append(self, topic: str, partition: int, entries: Any) -> int:
+        await asyncio.sleep(0)
+        if self.silent and topic == CHANGELOG:
+            await asyncio.Event().wait()
+        return self.append_now(topic, partition, entries)
+
+    async def abandon(self) -> None:
+        self.abandoned += 1
+
+
+async def test_a_state_that_was_not_drained_is_not_kept() -> None:
+    """A revocation that times out abandons its sends and forgets its states: they are ahead of the changelog."""
+    log = SilentLog({SOURCE: PARTITIONS, OUT: 2, counting.DLQ: 1, CHANGELOG: PARTITIONS})
+    for number in range(PARTITIONS):
+        counting.fill(log, 200, 500 + number, partition=number)
+    engine = Engine(counting.job(max_batch_records=20, drain_seconds=0.05), log)
+    consumer = FakeConsumer(log, engine, 1)
+    consumer.positions = await engine.assign(range(PARTITIONS))
+    engine.admit(0)
+    for _ in range(5):
+        consumer.fetch()
+        await asyncio.sleep(0.003)
+    log.silent = True
+    for _ in range(20):
+        consumer.fetch()
+        await asyncio.sleep(0.003)
+    assert any(partition.folded > partition.durable for partition in engine.partitions.values())
+    await engine.revoke()
+    engine.forget()
+    assert log.abandoned == 1
+    log.silent = False
+    consumer.positions = await engine.assign(range(PARTITIONS))
+    engine.admit(consumer.serial)
+    await consumer.run_until_done()
+    await judge(log, engine)
+
+
+async def test_a_claim_notices_who_came_between() -> None:
+    """An append between the scan of a restore and its claim is read too, before the partition is owned."""
+
+    class Raced(MemoryLog):
+        late: list[Entry] | None = None
+
+        async def append(self, topic: str, partition: int, entries: Any) -> int:
+            if self.late is not None and topic == CHANGELOG:
+                late, self.late = self.late, None
+                self.append_now(CHANGELOG, 0, late)
+            return await super().append(topic, partition, entries)
+
+    log = Raced({SOURCE: 1, OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    log.append_now(SOURCE, 0, [Entry(b"k", b"1", []), Entry(b"k", b"2", [])])
+    before = [Entry(b"k", b'{"count": 1, "sum": 1}', [])]
+    log.append_now(CHANGELOG, 0, changelog.batch([(entry.key, entry.value) for entry in before], 0, 1, b"a" * 16))
+    log.late = changelog.batch([(b"k", b'{"count": 2, "sum": 3}')], 1, 1, b"b" * 16)
+    owned = await counting.restored(log, counting.job(), 1)
+    assert owned.position == 1
+    assert owned.table.at_rest(b"k") == b'{"count": 2, "sum": 3}'
+    assert owned.changelog_next == (await log.bounds(CHANGELOG, 0)).end
+
+
+async def test_what_is_submitted_twice_is_folded_once() -> None:
+    """Runs that overlap what was folded, as after a rewind, count once."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=8)
+    expected, outputs = counting.sequential(log, counting.job())
+    running = Running(log, counting.job(max_batch_records=10), await counting.restored(log, counting.job()))
+    running.partition.start()
+    records = log.records(SOURCE, 0)
+    rng = random.Random(8)
+    for begin in range(0, 100, 10):
+        running.partition.submit(records[max(0, begin - rng.randrange(15)) : begin + 10])
+        await asyncio.sleep(0.001)
+    await until(lambda: running.partition.durable == 99)
+    assert await running.partition.drain()
+    assert states(running) == expected
+    assert counting.emitted(log) == outputs
+
+
+async def test_a_clean_owner_hands_over() -> None:
+    """What one process drained, another takes up from the changelog and brings to the same end."""
+    log, engine, consumer = await start(600)
+    for _ in range(6):
+        consumer.fetch()
+        await asyncio.sleep(0.002)
+    await engine.revoke()
+    committed = engine.durable()
+    engine.forget()
+    second = Engine(counting.job(max_batch_records=20), log)
+    heir = FakeConsumer(log, second, 601)
+    heir.commits = committed
+    heir.positions = await second.assign(range(PARTITIONS))
+    second.admit(0)
+    await heir.run_until_done()
+    await judge(log, second)
