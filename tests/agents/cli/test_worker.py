@@ -1,0 +1,73 @@
+"""`attune worker`: one role, or all of them under a watchful eye."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.main_job import MainJob, main_job
+
+ROOT = Path(__file__).parents[3]
+
+
+def roles(pid: int) -> dict[str, int]:
+    """Return the role workers below a process by role."""
+    found = {}
+    for child in psutil.Process(pid).children():
+        line = child.cmdline()
+        if "worker" in line and line[-1] != "worker":
+            found[line[-1]] = child.pid
+    return found
+
+
+def until_roles(pid: int, but: int = 0) -> dict[str, int]:
+    """Wait for all three roles, none of them the process `but`."""
+    deadline = time.monotonic() + 30
+    while set(found := roles(pid)) != {"router", "fold", "coordinator"} or but in found.values():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.kafka
+async def test_all_roles_run_and_what_dies_is_started_again(tmp_path: Path) -> None:
+    """Without a role it runs all; a killed one comes back; SIGTERM ends all in order; the oracle holds."""
+    async with main_job(tmp_path, seed=21) as job:
+        worker = started(job, tmp_path)
+        first = until_roles(worker.pid)
+        async with job.publishing(pace=300):
+            await asyncio.sleep(2)
+            os.kill(first["fold"], signal.SIGKILL)
+            second = until_roles(worker.pid, but=first["fold"])
+        assert second["router"] == first["router"]
+        await job.prove()
+        worker.terminate()
+        assert worker.wait(30) == 0
+        assert not any(psutil.pid_exists(pid) for pid in second.values())
+        assert "worker fold ended with code -9; starting it again" in (tmp_path / "all.log").read_text()
+
+
+def started(job: MainJob, directory: Path) -> "subprocess.Popen[bytes]":
+    with (directory / "all.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "agents.cli.main", "worker"], cwd=ROOT, env=job.environment, stdout=log, stderr=log
+        )
+
+
+def test_an_unknown_role_is_wrong_use() -> None:
+    """A role that does not exist: exit code 2, and the ones that do are named."""
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.cli.main", "worker", "folder"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert all(role in done.stderr for role in ("router", "fold", "coordinator"))
