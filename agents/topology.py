@@ -68,6 +68,13 @@ TOPOLOGY = (
         state=topics.FOLD_CHANGELOG,
     ),
     Agent(
+        "operations",
+        "look at dead letters, put right what was wrong, return them",
+        (topics.INTERACTIONS_DEAD, topics.JOURNAL_DEAD),
+        (topics.INTERACTIONS,),
+        outside=True,
+    ),
+    Agent(
         "connectors",
         "check again, deliver, report what happened as interactions",
         (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS),

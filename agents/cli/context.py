@@ -35,6 +35,7 @@ def attached(found: Settings) -> Settings:
         )
     kafka, redis = found.kafka, found.redis
     if kafka.bootstrap is None:
+        found.identity_secret()  # of the embedded platform it is made once, and found by whoever comes later
         kafka = kafka.model_copy(update={"bootstrap": status.bootstrap, "replication_factor": 1})
     if redis.url is None:
         redis = redis.model_copy(update={"url": status.redis_url})

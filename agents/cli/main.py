@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import connector, demo, dlq, lag, local, model, policy, prove, topics, worker
+from agents.cli import (
+    connector,
+    customer,
+    demo,
+    dlq,
+    lag,
+    local,
+    model,
+    policy,
+    prove,
+    publish,
+    settings_list,
+    topics,
+    topology,
+    worker,
+)
 from agents.errors import AttuneError, UsageError
 
 app = typer.Typer(
@@ -16,6 +31,8 @@ app = typer.Typer(
     help="Customer interactions from Kafka into state, churn risk, suppressions and next best actions.",
 )
 app.add_typer(worker.app)
+app.add_typer(publish.app)
+app.add_typer(customer.app, name="customer")
 app.add_typer(prove.app)
 app.add_typer(lag.app)
 app.add_typer(dlq.app, name="dlq")
@@ -25,6 +42,8 @@ app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
 app.add_typer(model.app, name="model")
 app.add_typer(policy.app, name="policy")
+app.add_typer(settings_list.app)
+app.add_typer(topology.app)
 
 
 def _version(wanted: bool) -> None:

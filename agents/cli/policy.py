@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import context
+from agents.cli import context, publishing
 
 app = typer.Typer(no_args_is_help=True, help="Policy packs: what may be proposed to whom.")
 
@@ -47,6 +47,17 @@ def check(
             typer.echo(f"{file}:{fault}")
         typer.echo(f"{len(faults)} errors; nothing was published", err=True)
     raise typer.Exit(1 if faults else 0)
+
+
+@app.command("publish", epilog="Example: attune policy publish schemas/packs/retail-thin.yaml --by ann")
+def publish(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a policy pack (YAML)")],
+    *,
+    by: Annotated[str, typer.Option("--by", help="who approves it; stands in the log")],
+    json: AsJson = False,
+) -> None:
+    """Check a pack, publish it and approve it; every fold applies it at its activation in the journal."""
+    publishing.publish("policy", file, by, as_json=json)
 
 
 @app.command("variables", epilog="Example: attune policy variables --json")

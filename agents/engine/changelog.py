@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from agents.engine.errors import Refused
-from agents.engine.records import Entry, Record
+from agents.engine.records import Entry, PlainEntry, Record
 
 WATERMARK = b"\x00watermark"
 FENCE = "fence"
@@ -49,10 +49,12 @@ class Watermark:
         return Watermark(position, partitions, owner)
 
 
-def batch(changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes) -> list[Entry]:
+def batch(
+    changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes
+) -> list[PlainEntry]:
     """Return the entries of one changelog batch: every changed key once, then the watermark."""
     headers = [(FENCE, _FENCE.pack(position))]
-    entries = [Entry(key, value, headers) for key, value in changes]
+    entries: list[PlainEntry] = [(key, value, headers) for key, value in changes]
     entries.append(Entry(WATERMARK, Watermark(position, partitions, owner).encode(), headers))
     return entries
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from agents.engine.errors import OversizedOutput, wants_retry
 from agents.engine.job import Job
-from agents.engine.records import Entry, Record
+from agents.engine.records import PlainEntry, Record
 from agents.engine.table import StateTable
 
 Destination = tuple[str, int]
@@ -27,14 +27,12 @@ class Outcome:
     position: int = -1
     consumed: int = 0
     changes: list[tuple[bytes, bytes | None]] = dataclasses.field(default_factory=list)
-    sends: dict[Destination, list[Entry]] = dataclasses.field(default_factory=dict)
+    changes_bytes: int = 0
+    """About how many bytes the changes take in a changelog batch."""
+    sends: dict[Destination, list[PlainEntry]] = dataclasses.field(default_factory=dict)
     outputs: int = 0
     dead_letters: int = 0
     blocked: BaseException | None = None
-
-    def changes_size(self) -> int:
-        """Return about how many bytes the changes take in a changelog batch."""
-        return sum(len(key) + len(value or b"") + 40 for key, value in self.changes)
 
 
 class Fold:
@@ -48,7 +46,10 @@ class Fold:
         self._undo: list[tuple[bytes, bytes | None]] = []
 
     def __call__(self, records: Sequence[Record]) -> Outcome:
-        """Fold a run; on return the table holds its result, to be undone by `undo` until the next call."""
+        """Fold a run; on return the table holds its result.
+
+        If its changes are more than the job's `max_batch_bytes`, `undo` takes it back until the next call.
+        """
         self._undo = []
         try:
             return self._fast(records)
@@ -57,7 +58,7 @@ class Fold:
         return self._careful(records)
 
     def undo(self) -> None:
-        """Take the last run back."""
+        """Take the last run, which was too large, back."""
         self._table.load(reversed(self._undo))
         self._table.rollback()
         self._undo = []
@@ -70,11 +71,11 @@ class Fold:
             if outputs:
                 check(outputs)
                 place(outcome, record, outputs)
-        changes = table.encode()
-        at_rest = table.at_rest
-        self._undo = [(key, at_rest(key)) for key, _ in changes]
+        outcome.changes = changes = table.encode()
+        outcome.changes_bytes = size = _bytes_of(changes)
+        if size > self._job.max_batch_bytes:  # else nobody asks for `undo`
+            self._undo = [(key, table.at_rest(key)) for key, _ in changes]
         table.commit(changes)
-        outcome.changes = changes
         return outcome
 
     def _careful(self, records: Sequence[Record]) -> Outcome:
@@ -102,6 +103,7 @@ class Fold:
             outcome.position = record.offset
             outcome.consumed += 1
         outcome.changes = list(changed.items())
+        outcome.changes_bytes = _bytes_of(outcome.changes)
         return outcome
 
     def _check(self, outputs: Sequence[Any]) -> None:
@@ -115,8 +117,11 @@ class Fold:
         job, counts, sends = self._job, self._counts, outcome.sends
         header = job.position_header
         for index, output in enumerate(outputs):
-            topic, key, value, headers = output[:4]
-            partition = output[4] if len(output) > 4 else None
+            if len(output) == 4:
+                topic, key, value, headers = output
+                partition = None
+            else:
+                topic, key, value, headers, partition = output
             if partition is None:
                 partition = job.partitioner(topic, key, counts[topic])
             if header is not None:
@@ -126,5 +131,12 @@ class Fold:
             batch = sends.get(place)
             if batch is None:
                 batch = sends[place] = []
-            batch.append(Entry(key, value, headers))
-            outcome.outputs += 1
+            batch.append((key, value, headers))
+        outcome.outputs += len(outputs)
+
+
+def _bytes_of(changes: Sequence[tuple[bytes, bytes | None]]) -> int:
+    size = 40 * len(changes)
+    for key, value in changes:
+        size += len(key) + len(value or b"")
+    return size

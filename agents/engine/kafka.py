@@ -19,7 +19,7 @@ from aiokafka.errors import (
 
 from agents.engine.errors import BatchTooLarge, EngineError, Refused, SendAbandoned
 from agents.engine.log import Bounds
-from agents.engine.records import Entry, Record
+from agents.engine.records import PlainEntry, Record
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class KafkaLog:
                 await _kill(producer)
         self._producer = self._reader = None
 
-    async def append(self, topic: str, partition: int, entries: Sequence[Entry]) -> int:
+    async def append(self, topic: str, partition: int, entries: Sequence[PlainEntry]) -> int:
         """See `Log.append`."""
         producer = self._producer or await self._open()
         place = (topic, partition)
@@ -83,9 +83,9 @@ class KafkaLog:
             count = len(entries)
         self._appended[place] = count
         builder = producer.create_batch()
-        append = builder.append
+        append, now_ms = builder.append, self.now_ms()
         for key, value, headers in entries:
-            if append(key=key, value=value, timestamp=None, headers=headers) is None:
+            if append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
                 raise BatchTooLarge(f"{len(entries)} records do not fit into one batch for {topic}/{partition}")
         builder.close()
         try:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
-from agents.engine.records import Entry, Record
+from agents.engine.records import PlainEntry, Record
 
 
 class Bounds(NamedTuple):
@@ -20,7 +20,7 @@ class Log(Protocol):
     happened or may happen later; only `abandon` ends that doubt for this process.
     """
 
-    async def append(self, topic: str, partition: int, entries: Sequence[Entry]) -> int:
+    async def append(self, topic: str, partition: int, entries: Sequence[PlainEntry]) -> int:
         """Append all entries or none as one batch; return the offset of the first.
 
         Raises BatchTooLarge if they do not fit into one batch, SendAbandoned if no

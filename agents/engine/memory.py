@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from agents.engine.errors import BatchTooLarge, Refused
 from agents.engine.log import Bounds
-from agents.engine.records import Entry, Headers, Record
+from agents.engine.records import Headers, PlainEntry, Record, size_of
 
 
 class MemoryRecord(NamedTuple):
@@ -34,13 +34,13 @@ class MemoryLog:
         self._begins: dict[tuple[str, int], int] = {}
         self.clock_ms = 1_000_000
 
-    async def append(self, topic: str, partition: int, entries: Sequence[Entry]) -> int:
+    async def append(self, topic: str, partition: int, entries: Sequence[PlainEntry]) -> int:
         """Append at once; see `Log.append`."""
         return self.append_now(topic, partition, entries)
 
-    def append_now(self, topic: str, partition: int, entries: Sequence[Entry]) -> int:
+    def append_now(self, topic: str, partition: int, entries: Sequence[PlainEntry]) -> int:
         """Append without waiting; return the offset of the first entry."""
-        size = sum(entry.size() for entry in entries)
+        size = size_of(entries)
         if size > self._max:
             raise BatchTooLarge(f"{size} bytes do not fit into a batch of {self._max} for {topic}")
         place = (topic, partition)

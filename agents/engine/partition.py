@@ -17,7 +17,7 @@ from agents.engine.errors import BatchTooLarge, ForeignAppend
 from agents.engine.fold import Destination, Fold, Outcome
 from agents.engine.job import Job
 from agents.engine.log import Log
-from agents.engine.records import Entry, Record
+from agents.engine.records import PlainEntry, Record, size_of
 from agents.engine.restore import Owned
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class Partition:
         budget = self._job.max_batch_bytes
         while True:
             outcome = self._fold(records)
-            size = outcome.changes_size()
+            size = outcome.changes_bytes
             if size <= budget:
                 if size < budget // 4:
                     self._limit = min(self._limit * 2, self._job.max_batch_records)
@@ -247,12 +247,14 @@ class Partition:
             self._on_trouble(self, error)
 
 
-def _batches(entries: list[Entry]) -> list[list[Entry]]:
+def _batches(entries: list[PlainEntry]) -> list[list[PlainEntry]]:
     """Cut entries into runs that fit into one record batch each."""
-    runs: list[list[Entry]] = [[]]
+    if size_of(entries) <= _OUTPUT_BATCH_BYTES:
+        return [entries]
+    runs: list[list[PlainEntry]] = [[]]
     size = 0
     for entry in entries:
-        needed = entry.size()
+        needed = size_of((entry,))
         if size + needed > _OUTPUT_BATCH_BYTES and runs[-1]:
             runs.append([])
             size = 0
@@ -261,12 +263,12 @@ def _batches(entries: list[Entry]) -> list[list[Entry]]:
     return runs
 
 
-async def _send_in_order(log: Log, topic: str, partition: int, entries: list[Entry]) -> None:
+async def _send_in_order(log: Log, topic: str, partition: int, entries: list[PlainEntry]) -> None:
     for run in _batches(entries):
         await log.append(topic, partition, run)
 
 
-async def send_all(log: Log, sends: dict[Destination, list[Entry]]) -> None:
+async def send_all(log: Log, sends: dict[Destination, list[PlainEntry]]) -> None:
     """Append to all destinations, side by side; return when every append is acknowledged.
 
     Raises the first error, after the other appends have ended.

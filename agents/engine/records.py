@@ -58,9 +58,16 @@ class Entry(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes]]
 
-    def size(self) -> int:
-        """Return an upper bound of the encoded size, bytes."""
-        bound = 40 + len(self.key or b"") + len(self.value or b"")
-        for name, content in self.headers:
+
+PlainEntry: TypeAlias = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+"""An entry without names.  The hot path makes these: a plain tuple costs a fifth of a named one to make."""
+
+
+def size_of(entries: Sequence[PlainEntry]) -> int:
+    """Return an upper bound of the encoded size of entries, bytes."""
+    bound = 40 * len(entries)
+    for key, value, headers in entries:
+        bound += len(key or b"") + len(value or b"")
+        for name, content in headers:
             bound += 10 + len(name) + len(content)
-        return bound
+    return bound

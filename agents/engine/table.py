@@ -73,8 +73,11 @@ class StateTable:
         changes: list[tuple[bytes, bytes | None]] = []
         for key in self._dirty:
             value = young.get(key)
-            encoded = None if value is None else encode(value)
-            if encoded is not None and len(encoded) > limit:
+            if value is None:
+                changes.append((key, None))
+                continue
+            encoded = encode(value)
+            if len(encoded) > limit:
                 raise OversizedState(f"state of {len(encoded)} bytes is larger than the {limit} allowed")
             changes.append((key, encoded))
         return changes

@@ -1,16 +1,20 @@
 """Plain reading of whole topics: no group, no commits, from the first retained record to an end taken before."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from agents.errors import AttuneError
 from agents.proof.report import Place
 from agents.proof.subject import Clients, Progress
 
 _STILL_SECONDS = 60.0
+_COORDINATOR_SECONDS = 15.0
+_COORDINATOR_POLL_SECONDS = 0.2
 
 
 class Span(NamedTuple):
@@ -65,8 +69,19 @@ class Reader:
         return {tp.partition: Span(begins[tp], ends[tp]) for tp in tps}
 
     async def committed(self, group: str, topic: str) -> dict[int, int]:
-        """Return a group's committed offsets by partition."""
-        found = await self._admin.list_consumer_group_offsets(group)
+        """Return a group's committed offsets by partition.
+
+        A cluster on which nobody has committed yet makes its topic of offsets when it is first asked.
+        """
+        deadline = time.monotonic() + _COORDINATOR_SECONDS
+        while True:
+            try:
+                found = await self._admin.list_consumer_group_offsets(group)
+                break
+            except GroupCoordinatorNotAvailableError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_COORDINATOR_POLL_SECONDS)
         return {tp.partition: meta.offset for tp, meta in found.items() if tp.topic == topic and meta.offset >= 0}
 
     async def read(self, topic: str, spans: Mapping[int, Span]) -> AsyncIterator[list[Any]]:

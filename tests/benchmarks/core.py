@@ -76,22 +76,22 @@ def _event(type_: str, key: bytes, offset: int, **fields: Any) -> Record:
     return Record("crm.journal.v1", 0, offset, 0, key, value, headers)
 
 
-def stream(large: float) -> tuple[list[Record], list[Record]]:
+def stream(large: float, *, customers: int = CUSTOMERS, events: int = EVENTS) -> tuple[list[Record], list[Record]]:
     """Return what happened before, and the baskets that are timed; `large` of them trigger by their amount."""
     chance = random.Random(1)
-    keys = [hashlib.sha256(b"%d" % number).hexdigest()[:32].encode() for number in range(CUSTOMERS)]
+    keys = [hashlib.sha256(b"%d" % number).hexdigest()[:32].encode() for number in range(customers)]
     before = [_control("POLICY", PACK, 0), _control("MODEL", MODEL, 1)]
-    for key in keys[: CUSTOMERS * 7 // 10]:
+    for key in keys[: customers * 7 // 10]:
         before.append(_event("consent.given", key, len(before), occurred_at=START, attributes={"purpose": "marketing"}))
     baskets = []
     time_ms = START
-    for number in range(EVENTS * 2):
-        time_ms += chance.randrange(2 * 40 * DAY // EVENTS)
+    for number in range(events * 2):
+        time_ms += chance.randrange(2 * 40 * DAY // events)
         amount = chance.randrange(10_000, 20_000) if chance.random() < large else chance.randrange(100, 9_000)
         fields = {"occurred_at": time_ms, "amount_minor": amount, "currency": "USD", "channel": "OUTLET"}
         fields |= {"touchpoint": "store-330", "reference": f"basket-{number}"}
         baskets.append(_event("purchase.made", chance.choice(keys), len(before) + number, **fields))
-    return before + baskets[:EVENTS], baskets[EVENTS:]
+    return before + baskets[:events], baskets[events:]
 
 
 def measure(large: float) -> Speed:

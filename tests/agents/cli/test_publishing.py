@@ -1,0 +1,74 @@
+"""Publishing of policies and models, and `attune model publish`: a document that is wrong reaches no topic."""
+
+import asyncio
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+
+from agents import documents
+from agents.clients import kafka
+from agents.settings import Settings
+from schemas import topics
+from schemas.policy import InvalidPolicy
+from tests.agents.cli.conftest import Attune
+from tests.streams.journal import MODEL, PACK
+
+pytestmark = pytest.mark.kafka
+
+
+def ends(settings: Settings) -> dict[str, int]:
+    """Return how much was ever written to the topics of documents and approvals."""
+
+    async def read() -> dict[str, int]:
+        consumer = kafka.consumer(settings.kafka)
+        await consumer.start()
+        try:
+            tps = [TopicPartition(topic, 0) for topic in (topics.POLICIES, topics.MODELS, topics.APPROVALS)]
+            return {tp.topic: end for tp, end in (await consumer.end_offsets(tps)).items()}
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+def test_a_policy_with_an_unknown_field(connected: Settings) -> None:
+    """It is refused with the place and what was meant; neither the policy nor its approval is written."""
+    before = ends(connected)
+    with pytest.raises(InvalidPolicy, match=r"propensty.*did you mean propensity\?"):
+        asyncio.run(
+            documents.publish(connected, "policy", PACK.replace(b"propensity:", b"propensty:", 1), approved_by="ann")
+        )
+    assert ends(connected) == before
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_model_with_a_number_that_is_none(connected: Settings, attune: Attune, tmp_path: Path, number: str) -> None:
+    """Exit 1, naming the coefficient; neither the model nor its approval is written."""
+    document = json.loads(MODEL)
+    document["coefficients"][0] = float(number)
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps(document))
+    before = ends(connected)
+    done = attune("model", "publish", str(file), "--by", "ann")
+    assert done.code == 1
+    assert "coefficients[0]" in done.err
+    assert "publish it again" in done.err
+    assert ends(connected) == before
+
+
+def test_a_version_never_changes(connected: Settings, attune: Attune, tmp_path: Path) -> None:
+    """Published once and again it is the same; other bytes under its name and version are refused: exit 1."""
+    file = tmp_path / "model.json"
+    name = f"model-{uuid.uuid4().hex[:8]}"
+    file.write_bytes(MODEL.replace(b"retail-activity", name.encode()))
+    first = json.loads(attune("model", "publish", str(file), "--by", "ann", "--json").out)
+    assert (first["kind"], first["name"]) == ("model", name)
+    again = json.loads(attune("model", "publish", str(file), "--by", "ann", "--json").out)
+    assert (again["sha256"], again["sequence"] > first["sequence"]) == (first["sha256"], True)
+    file.write_bytes(file.read_bytes() + b"\n")
+    other = attune("model", "publish", str(file), "--by", "ann")
+    assert other.code == 1
+    assert "set a new version" in other.err
