@@ -101,28 +101,33 @@ def _show(found: Sequence[Any], *, json: bool) -> None:
 
 
 def _table(found: Sequence[Any]) -> Any:
-    """Return one small table for each group, so that names have room on a narrow terminal."""
+    """Return a headline for each group and a small table for each of its topics: they fit a narrow terminal."""
     from rich.console import Group
 
-    return Group(*(_group_table(item) for item in found))
+    shown: list[Any] = []
+    for item in found:
+        members = "1 member" if len(item.members) == 1 else f"{len(item.members)} members"
+        status = _paint(_COLOURS[item.status.value], item.status)
+        shown.append(
+            f"[bold]{item.group}[/bold]  {status}  {item.lag:,} behind, {item.seconds:.1f} s  ({item.state}, {members})"
+        )
+        topics = dict.fromkeys(row.topic for row in item.partitions)
+        shown += [_topic_table(topic, [row for row in item.partitions if row.topic == topic]) for topic in topics]
+    return Group(*shown)
 
 
-def _group_table(item: Any) -> Any:
+def _topic_table(topic: str, rows: Sequence[Any]) -> Any:
     from rich import box
     from rich.table import Table
 
-    members = "1 member" if len(item.members) == 1 else f"{len(item.members)} members"
-    status = _paint(_COLOURS[item.status.value], item.status)
-    title = f"[bold]{item.group}[/bold]  {status}  {item.lag:,} behind, {item.seconds:.1f} s  ({item.state}, {members})"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", padding=(0, 1, 0, 0))
-    table.add_column("partition", overflow="fold")
-    for name in ("committed", "end", "lag", "seconds", "trend"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, title=f"  {topic}", title_justify="left", title_style="", padding=(0, 1, 0, 0))
+    for name in ("partition", "committed", "end", "lag", "seconds", "trend"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     table.add_column("status", no_wrap=True)
-    table.add_column("member", overflow="ellipsis", no_wrap=True, min_width=6)
-    for row in item.partitions:
+    table.add_column("member", overflow="ellipsis", no_wrap=True)
+    for row in rows:
         table.add_row(
-            f"{row.topic}/{row.partition}",
+            str(row.partition),
             _number(row.committed),
             _number(row.end),
             _number(row.lag),
