@@ -8,7 +8,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 
 from agents import topology
-from agents.clients import kafka, valkey
+from agents.clients import kafka, registry, valkey
 from agents.clients.keystore import ValkeyKeyStore, Vault
 from agents.engine.app import EngineApp, create_app, tune_garbage_collector
 from agents.engine.job import Job
@@ -61,15 +61,15 @@ def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> Engine
 def router(settings: Settings) -> EngineApp:
     """Return the router's app."""
     vault = Vault(ValkeyKeyStore(valkey.client(settings.redis.url)))
-    registry = _registry(settings)
+    remote = registry.client(settings.registry)
 
     async def connect() -> Codec:
-        assert registry is not None
-        return await publish_all(registry, CATALOGUE.subjects())
+        assert remote is not None
+        return await publish_all(remote, CATALOGUE.subjects())
 
     async def learn(codec: Codec, schema_id: int) -> None:
-        assert registry is not None
-        await resolve(codec, registry, schema_id)
+        assert remote is not None
+        await resolve(codec, remote, schema_id)
 
     step = Router(
         journal=topics.JOURNAL,
@@ -77,14 +77,14 @@ def router(settings: Settings) -> EngineApp:
         secret=settings.identity_secret(),
         codec=EMBEDDED,
         vault=vault,
-        connect=None if registry is None else connect,
-        resolve=None if registry is None else learn,
+        connect=None if remote is None else connect,
+        resolve=None if remote is None else learn,
         in_band_clock=settings.journal.clock == "watermarks",
     )
     job = topology.router_job(step, vault, max_batch_records=settings.worker.max_batch_records)
     app = engine_app(settings, job)
-    if registry is not None:
-        _enter_with(app, registry)
+    if remote is not None:
+        _enter_with(app, remote)
     return app
 
 
@@ -149,23 +149,11 @@ def run_app(app: EngineApp) -> int:
     return 0 if app.fatal is None else 1
 
 
-def _registry(settings: Settings) -> RemoteRegistry | None:
-    remote = settings.registry
-    if remote.url is None:
-        return None
-    return RemoteRegistry(
-        remote.url,
-        user=remote.user,
-        password=None if remote.password is None else remote.password.get_secret_value(),
-        token=None if remote.token is None else remote.token.get_secret_value(),
-    )
-
-
-def _enter_with(app: EngineApp, registry: RemoteRegistry) -> None:
+def _enter_with(app: EngineApp, remote: RemoteRegistry) -> None:
     """Open the registry's session for as long as the app runs."""
 
     async def hold() -> None:
-        async with registry:
+        async with remote:
             await asyncio.Event().wait()
 
     app.task(hold)

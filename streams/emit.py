@@ -1,9 +1,10 @@
 """Outputs of one record, in their order: an output's id is the record's position and its index among them."""
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from schemas import headers as names
 from schemas.codec import encode
+from schemas.message import Message
 from schemas.vocabulary import (
     ActionClass,
     Channel,
@@ -38,32 +39,12 @@ Output = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 """Topic, key, value, headers."""
 
 
-class Place(Protocol):
-    """The record that outputs come from: its position and key."""
-
-    @property
-    def topic(self) -> str:
-        """The journal."""
-
-    @property
-    def partition(self) -> int:
-        """Its partition."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in it."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Surrogate of the customer."""
-
-
 class Outbox:
     """Collects the outputs of one record for one customer."""
 
     __slots__ = ("_event", "_record", "_traceparent", "now_ms", "outputs")
 
-    def __init__(self, record: Place, event: Event, now_ms: int, traceparent: bytes | None) -> None:
+    def __init__(self, record: Message, event: Event, now_ms: int, traceparent: bytes | None) -> None:
         """Take the record, the event in it, the time, and the trace to pass on."""
         self._record = record
         self._event = event

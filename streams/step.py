@@ -3,12 +3,13 @@
 Nothing else is looked at: no clock, no other topic, no setting. Live work, replay, what-if and tests call this.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from schemas import headers as names
 from schemas.codec import decode_by_fingerprint
 from schemas.errors import ContractError
+from schemas.message import Message
 from schemas.model import InvalidModel
 from schemas.policy import InvalidPolicy
 from schemas.vocabulary import DocumentKind, JournalKind, ReasonCode
@@ -44,34 +45,6 @@ class Table(Protocol):
         """Make `value` the state of a key."""
 
 
-class Record(Protocol):
-    """A record of the journal."""
-
-    @property
-    def topic(self) -> str:
-        """The journal."""
-
-    @property
-    def partition(self) -> int:
-        """Its partition."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in it."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Surrogate of the customer; None for control records."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Interaction or Control in Confluent wire format."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Headers as schemas/headers.py names them."""
-
-
 class Core:
     """The pure step. It holds nothing but documents made ready, by their digest."""
 
@@ -79,7 +52,7 @@ class Core:
         """Take documents by SHA-256 in hex; the mapping may fill up while records are folded."""
         self._documents = Documents(documents)
 
-    def __call__(self, table: Table, record: Record) -> list[Output]:
+    def __call__(self, table: Table, record: Message) -> list[Output]:
         """Fold one record into the table and return its outputs.
 
         Raises BadEvent for a record that must not change anything, DocumentMissing (`retry_later`) while an
@@ -115,7 +88,7 @@ class Core:
         return []
 
     def _interaction(
-        self, table: Table, record: Record, partition: Partition, headers: dict[str, bytes]
+        self, table: Table, record: Message, partition: Partition, headers: dict[str, bytes]
     ) -> list[Output]:
         origin, offset = _origin(headers)
         if offset <= partition.marks.get(origin, -1):
@@ -196,7 +169,7 @@ def _consequences(
 
 def _done(
     table: Table,
-    record: Record,
+    record: Message,
     partition: Partition,
     origin: tuple[str, int],
     customer: Customer,

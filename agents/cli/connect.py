@@ -17,15 +17,9 @@ def kafka_settings() -> Settings:
 
 def remote_registry(settings: Settings) -> RemoteRegistry | None:
     """Return a client of the registry that is set, not yet opened; None where the embedded one is used."""
-    remote = settings.registry
-    if remote.url is None:
-        return None
-    return RemoteRegistry(
-        remote.url,
-        user=remote.user,
-        password=None if remote.password is None else remote.password.get_secret_value(),
-        token=None if remote.token is None else remote.token.get_secret_value(),
-    )
+    from agents.clients import registry
+
+    return registry.client(settings.registry)
 
 
 @contextlib.contextmanager

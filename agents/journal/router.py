@@ -14,6 +14,7 @@ from schemas import headers as names
 from schemas import identity, versions
 from schemas.codec import EMBEDDED, Codec
 from schemas.errors import ContractError
+from schemas.message import Message
 from schemas.sealed import Sealed
 
 DEAD_LETTER_KEY = "dead-letters"
@@ -27,34 +28,6 @@ _PASSED_ON = frozenset({names.SPECVERSION, names.ID, names.TYPE, names.SOURCE, n
 
 class RouterRefused(ContractError):
     """An interaction that cannot enter the journal; it becomes a dead letter with this reason."""
-
-
-class Source(Protocol):
-    """One record of the interactions topic."""
-
-    @property
-    def topic(self) -> str:
-        """Its topic."""
-
-    @property
-    def partition(self) -> int:
-        """Its partition, as the producer chose it."""
-
-    @property
-    def offset(self) -> int:
-        """Its offset."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The customer's first identifier."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The message."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """CloudEvents and more."""
 
 
 class Routed(NamedTuple):
@@ -103,7 +76,7 @@ class Router:
     max_message_bytes: int = _MAX_MESSAGE_BYTES
     _unknown: dict[int, str] = dataclasses.field(default_factory=dict)
 
-    async def prepare(self, records: Sequence[Source]) -> None:
+    async def prepare(self, records: Sequence[Message]) -> None:
         """Fetch the schemas and keys that a run needs; raises when registry or key store is away."""
         if self.connect is not None:
             self.codec = await self.connect()
@@ -118,7 +91,7 @@ class Router:
                     wanted[customer] = None
         await self.vault.fetch(list(wanted))
 
-    def __call__(self, _table: Any, record: Source, /) -> list[Routed]:
+    def __call__(self, _table: Any, record: Message, /) -> list[Routed]:
         """Return the journal records of one interaction or watermark; raises ContractError for a dead letter."""
         value = record.value
         if value is not None and len(value) > self.max_message_bytes:
@@ -144,7 +117,7 @@ class Router:
         partition = identity.journal_partition(customer, self.partitions)
         return [Routed(self.journal, customer.encode(), value, headers, partition)]
 
-    def _watermark(self, record: Source) -> list[Routed]:
+    def _watermark(self, record: Message) -> list[Routed]:
         if not self.in_band_clock:
             raise RouterRefused(
                 "this journal's clock is the coordinator's, so producers may not move it; for a backfill or a demo "
@@ -157,10 +130,10 @@ class Router:
         headers = self._headers(record, b"watermark", _CONTROL)
         return [Routed(self.journal, None, value, headers, partition) for partition in range(self.partitions)]
 
-    def _customer(self, record: Source) -> str:
+    def _customer(self, record: Message) -> str:
         return identity.customer_of_key(self.secret, record.key or names.first(record.headers, names.SUBJECT))
 
-    def _customer_or_none(self, record: Source) -> str | None:
+    def _customer_or_none(self, record: Message) -> str | None:
         try:
             return self._customer(record)
         except ValueError:
@@ -174,14 +147,14 @@ class Router:
             interaction["personal"] = block._asdict()
         return EMBEDDED.encode("Interaction", interaction)
 
-    def _headers(self, record: Source, kind: bytes, fingerprint: str) -> list[tuple[str, bytes]]:
+    def _headers(self, record: Message, kind: bytes, fingerprint: str) -> list[tuple[str, bytes]]:
         headers = [header for header in record.headers if header[0] in _PASSED_ON or header[0] == names.TRACEPARENT]
         headers.append((names.KIND, kind))
         headers.append((names.ORIGIN, b"%s/%d/%d" % (record.topic.encode(), record.partition, record.offset)))
         headers.append((names.SCHEMA, fingerprint.encode()))
         return headers
 
-    async def _learn_schema(self, record: Source) -> None:
+    async def _learn_schema(self, record: Message) -> None:
         value = record.value
         if self.resolve is None or value is None or len(value) < _FRAME or value[0] != 0:
             return

@@ -12,10 +12,11 @@ from agents.proof.digest import digest
 from agents.proof.ledger import BY_FIELDS, DEAD, REFUSED, ROUTED, WATERMARK, Ledger
 from agents.proof.reading import Spans
 from agents.proof.report import Kind, Place, Report
-from agents.proof.subject import Places, Record, Reference
+from agents.proof.subject import Places, Reference
 from schemas import deadletter, identity, versions
 from schemas import headers as names
 from schemas.codec import decode_by_fingerprint
+from schemas.message import Message
 
 _PASSED_ON = frozenset({names.ID, names.TYPE, names.SOURCE, names.TIME, names.TRACEPARENT})
 """Headers that stand in the journal as they stood in the interaction."""
@@ -47,13 +48,13 @@ class Origins:
         for partition, span in spans.items():
             self.ledgers[partition] = Ledger(span.begin, span.end - span.begin)
 
-    def interaction(self, record: Record) -> None:
+    def interaction(self, record: Message) -> None:
         """Take in one interaction."""
         self.report.interactions += 1
         marks, content = self._content(record)
         self.ledgers[record.partition].enter(record.offset, marks, digest(content))
 
-    def dead_letter(self, record: Record) -> None:
+    def dead_letter(self, record: Message) -> None:
         """Take in one dead letter of the interactions."""
         found = deadletter.parse(record.headers)
         here = Place(record.topic, record.partition, record.offset)
@@ -64,7 +65,7 @@ class Origins:
         if ledger is not None:
             ledger.mark(found.offset, DEAD)
 
-    def journal(self, record: Record, marks: dict[int, int]) -> None:
+    def journal(self, record: Message, marks: dict[int, int]) -> None:
         """Take in one journal record; `marks` are the highest offsets so far of its partition by origin partition."""
         headers = dict(record.headers)
         kind = headers.get(names.KIND)
@@ -126,7 +127,7 @@ class Origins:
         return ledger
 
     def _judge_copy(
-        self, record: Record, headers: dict[str, bytes], origin: names.Origin, ledger: Ledger, *, is_copy: bool
+        self, record: Message, headers: dict[str, bytes], origin: names.Origin, ledger: Ledger, *, is_copy: bool
     ) -> None:
         here = Place(record.topic, record.partition, record.offset)
         known = ledger.marks(origin.offset)
@@ -155,7 +156,7 @@ class Origins:
             self.report.add(Kind.PASSED_OVER, here, f"{origin} comes behind a later one of its partition")
         ledger.mark(origin.offset, ROUTED)
 
-    def _content(self, record: Record) -> tuple[int, Any]:
+    def _content(self, record: Message) -> tuple[int, Any]:
         """Return the marks of an interaction, and what its journal record must hold."""
         passed_on = [list(header) for header in record.headers if header[0] in _PASSED_ON]
         if names.first(record.headers, names.TYPE) == names.WATERMARK.encode():
@@ -175,14 +176,14 @@ class Origins:
         personal = fields.pop("personal")
         return BY_FIELDS, [_INTERACTION, customer, fields, personal is not None, passed_on]
 
-    def _watermark_content(self, record: Record, passed_on: list[Any]) -> tuple[int, Any]:
+    def _watermark_content(self, record: Message, passed_on: list[Any]) -> tuple[int, Any]:
         try:
             body = self.reference.decode(record.value).get("body")
         except ValueError:
             return REFUSED, None
         return WATERMARK, [_WATERMARK, body, passed_on]
 
-    def _copied_content(self, record: Record, headers: dict[str, bytes], *, by_fields: bool) -> Any:
+    def _copied_content(self, record: Message, headers: dict[str, bytes], *, by_fields: bool) -> Any:
         """Return the content of a journal record in the form in which its original was noted; ValueError for none."""
         fingerprint = headers.get(names.SCHEMA, b"").decode("ascii", "replace")
         passed_on = [list(header) for header in record.headers if header[0] in _PASSED_ON]

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 from agents.proof.digest import digest
 from agents.proof.reading import Spans
 from agents.proof.report import Kind, Place, Report
-from agents.proof.subject import Output, Record, Reference
+from agents.proof.subject import Output, Reference
 from schemas import deadletter
 from schemas import headers as names
 from schemas.codec import decode
 from schemas.errors import ContractError
+from schemas.message import Message
 
 _UNJUDGED: Final = frozenset({names.POSITION, deadletter.EXCEPTION_STACKTRACE})
 """The position is what the output is known by; a stack trace names the lines that led to the step."""
@@ -62,7 +63,7 @@ class Outputs:
         """Note what is retained of an output topic."""
         self._spans[topic] = spans
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Message) -> None:
         """Take in one output."""
         here = Place(record.topic, record.partition, record.offset)
         value = names.first(record.headers, names.POSITION)
@@ -181,7 +182,7 @@ def spell(partition: int, position: int) -> str:
     return f"output {position & (1 << _INDEX_BITS) - 1} of journal record {partition}/{position >> _INDEX_BITS}"
 
 
-def _content(topic: str, partition: int, record: Record) -> Any:
+def _content(topic: str, partition: int, record: Message) -> Any:
     return _plain(topic, partition, record.key, record.value, record.headers)
 
 
@@ -189,7 +190,7 @@ def _plain(topic: str, partition: int, key: bytes | None, value: bytes | None, h
     return [topic, partition, key, value, [[name, content] for name, content in headers if name not in _UNJUDGED]]
 
 
-def describe(expected: Any, record: Record) -> str:
+def describe(expected: Any, record: Message) -> str:
     """Return in words in what a record differs from the content that the fold gives."""
     found = _content(record.topic, record.partition, record)
     parts = ("topic", "partition", "key")

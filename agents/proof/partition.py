@@ -8,7 +8,8 @@ from agents.proof.reading import Span
 from agents.proof.report import Kind, Place, Report
 from agents.proof.sequential import Sequential, Waits
 from agents.proof.states import States
-from agents.proof.subject import Places, Record, Reference
+from agents.proof.subject import Places, Reference
+from schemas.message import Message
 
 
 @dataclasses.dataclass(slots=True)
@@ -42,7 +43,7 @@ class PartitionTrial:
             words = f"its first {self.span.begin} records are gone: restore the journal from a copy"
             self.report.add(Kind.NOT_FOLDABLE, Place(self.places.journal, self.number, self.span.begin), words)
 
-    def take(self, record: Record) -> None:
+    def take(self, record: Message) -> None:
         """Fold the next record, as far as states or outputs can be compared with it."""
         report, fence = self.report, self.held.fence
         report.journal += 1

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from agents.proof.subject import Codec, Output, Record, Reference
+from agents.proof.subject import Codec, Output, Reference
+from schemas.message import Message
 
 
 class Waits(Exception):
@@ -54,7 +55,7 @@ class Sequential:
     refused: int = 0
     """Records whose step raised."""
 
-    def fold(self, record: Record) -> Sequence[Output]:
+    def fold(self, record: Message) -> Sequence[Output]:
         """Fold the next record and return its outputs; raises Waits, after which it may be tried again."""
         reference = self.reference
         table = Table(self.states, reference.codec)

@@ -7,7 +7,8 @@ from typing import Any
 
 from agents.proof.digest import digest
 from agents.proof.report import KEPT, Kind, Place, Report
-from agents.proof.subject import Changelog, Record, Reference
+from agents.proof.subject import Changelog, Reference
+from schemas.message import Message
 
 
 @dataclasses.dataclass(slots=True)
@@ -24,7 +25,7 @@ class States:
         """Last journal offset whose effect is durable, -1 for none."""
         return self.reader.position
 
-    def take(self, record: Record, report: Report) -> None:
+    def take(self, record: Message, report: Report) -> None:
         """Take in the next record of the changelog."""
         try:
             changes = self.reader.scan([record])
@@ -79,7 +80,7 @@ def judge(
                 report.add(Kind.OTHER_STATE, place, f"key {name(key)}: {words}")
 
 
-def changes_of(reader: Changelog, record: Record) -> Sequence[tuple[bytes, bytes | None]]:
+def changes_of(reader: Changelog, record: Message) -> Sequence[tuple[bytes, bytes | None]]:
     """Return the changes of one record; none for one that cannot be read, which `States.take` has reported."""
     try:
         return reader.scan([record])

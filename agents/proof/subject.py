@@ -5,38 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 
-class Record(Protocol):
-    """One record as a consumer gives it."""
-
-    @property
-    def topic(self) -> str:
-        """Topic."""
-
-    @property
-    def partition(self) -> int:
-        """Partition."""
-
-    @property
-    def offset(self) -> int:
-        """Offset."""
-
-    @property
-    def timestamp(self) -> int:
-        """Append time, milliseconds since 1970."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Value."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Headers."""
-
-
 class Changelog(Protocol):
     """Reads one partition of a changelog from its first record."""
 
