@@ -27,7 +27,6 @@ class Conditions:
     """The distinct conditions of a policy, evaluated at most once per decision, and only if it comes to them."""
 
     __slots__ = (
-        "_compute",
         "_context",
         "_handed",
         "_handed_for",
@@ -40,9 +39,12 @@ class Conditions:
 
     def __init__(self, conditions: list[Condition]) -> None:
         names = sorted({name for condition in conditions for name in condition.variables})
-        self._compute = [(flat_name(name), VALUES[name]) for name in names]
         self._items = [
-            (condition.program, [names.index(name) for name in condition.variables], condition.needs_risk)
+            (
+                condition.program.execute,
+                [(names.index(name), flat_name(name), VALUES[name]) for name in condition.variables],
+                condition.needs_risk,
+            )
             for condition in conditions
         ]
         self._context = cel.Context()
@@ -68,19 +70,18 @@ class Conditions:
             return self._results[index]
         situation = self._situation
         assert situation is not None
-        program, variables, needs_risk = self._items[index]
+        execute, variables, needs_risk = self._items[index]
         if needs_risk and situation.churn_risk is None:
             raise LookupError("the condition needs a risk score and there is none yet")
-        for variable in variables:
-            if self._handed_for[variable] != turn:
-                self._handed_for[variable] = turn
-                name, compute = self._compute[variable]
+        handed, handed_for = self._handed, self._handed_for
+        for variable, name, compute in variables:
+            if handed_for[variable] != turn:
+                handed_for[variable] = turn
                 value = compute(situation)
-                if value != self._handed[variable]:
+                if value != handed[variable]:
                     self._context.add_variable(name, value)
-                    self._handed[variable] = value
-        result = program.execute(self._context) is True
-        self._results[index] = result
+                    handed[variable] = value
+        self._results[index] = result = execute(self._context) is True
         self._known_for[index] = turn
         return result
 
