@@ -9,6 +9,7 @@ printed as missed and changes no exit code.
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import sys
@@ -48,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contender but faust (default 3)")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON of the run")
     return parser.parse_args()
 
 
@@ -114,6 +116,7 @@ def about(options: argparse.Namespace, seconds: float) -> dict[str, Any]:
 def main() -> int:
     """Run the benchmark; return the exit code."""
     options = arguments()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader at first: it tries again
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="attune-bench-") as folder:
         home = Path(folder)
@@ -124,8 +127,8 @@ def main() -> int:
         finally:
             started.stop()
     result = report.as_json(rows, about(options, time.monotonic() - began))
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{result['at'].replace(':', '')}-{os.getpid()}.json"
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / f"{result['at'].replace(':', '')}-{os.getpid()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     _say(f"written to {path}")
     print(json.dumps(result) if options.json else report.as_table(rows))

@@ -58,7 +58,7 @@ def build(assignment: Assignment) -> EngineApp:
         brokers=assignment.bootstrap,
         log=KafkaLog(producer=lambda: kafka.producer(connection), consumer=lambda: kafka.consumer(connection)),
         new_consumer=lambda: kafka.consumer(
-            connection, group=assignment.group, max_partition_fetch_bytes=int(__import__("os").environ["FB"])
+            connection, group=assignment.group, max_partition_fetch_bytes=plain.FETCH_BYTES
         ),
         broker_commit_interval=0.5,
         datadir=assignment.folder,
@@ -68,7 +68,6 @@ def build(assignment: Assignment) -> EngineApp:
 def main() -> None:
     """Run until a signal."""
     assignment = begin()
-    __import__("sys").setswitchinterval(float(__import__("os").environ["SW"]))
     app = build(assignment)
     note_first_run(app.engine_options.engine, assignment)
     faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True).execute_from_commandline()
