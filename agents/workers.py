@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -91,20 +92,32 @@ def router(settings: Settings) -> EngineApp:
 def fold(settings: Settings, *, rebuild: bool = False) -> EngineApp:
     """Return the fold's app; with `rebuild` it folds every state again from the journal, once."""
     documents = Documents()
-    job = topology.fold_job(documents, max_batch_records=settings.worker.max_batch_records)
+
+    async def ready() -> None:
+        """Read the documents that are there: a rebuild meets their activations before Faust starts any task."""
+        if not documents:
+            await _with_consumer(settings, documents.read)
+
+    async def follow(consumer: AIOKafkaConsumer) -> None:
+        await documents.read(consumer)
+        await documents.follow(consumer)
+
+    async def follow_documents() -> None:
+        await _with_consumer(settings, follow)
+
+    job = topology.fold_job(documents, max_batch_records=settings.worker.max_batch_records, ready=ready)
     app = engine_app(settings, job, rebuild=rebuild)
-
-    async def follow() -> None:
-        consumer = kafka.consumer(settings.kafka)
-        await consumer.start()
-        try:
-            await documents.read(consumer)
-            await documents.follow(consumer)
-        finally:
-            await consumer.stop()
-
-    app.task(follow)
+    app.task(follow_documents)
     return app
+
+
+async def _with_consumer(settings: Settings, work: Callable[[AIOKafkaConsumer], Awaitable[None]]) -> None:
+    consumer = kafka.consumer(settings.kafka)
+    await consumer.start()
+    try:
+        await work(consumer)
+    finally:
+        await consumer.stop()
 
 
 async def coordinate(settings: Settings) -> None:

@@ -17,6 +17,9 @@ from agents.settings import KafkaSettings
 
 _SURVIVAL: dict[str, Any] = {"metadata_max_age_ms": 5_000, "retry_backoff_ms": 100}
 _BATCH_BYTES = 1_100_000
+_NEVER_MS = 2**31 - 1
+"""A worker that waits (for Valkey, a document, a long restore) does not poll; its heartbeats say that it lives.  With
+aiokafka's five minutes it would leave its group then, and not come back, since it joins again only when it polls."""
 
 
 def producer(connection: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
@@ -44,6 +47,7 @@ def consumer(connection: KafkaSettings, *topics: str, group: str | None = None, 
         "request_timeout_ms": 11_000,
         "session_timeout_ms": 10_000,
         "heartbeat_interval_ms": 1_000,
+        "max_poll_interval_ms": _NEVER_MS,
         "fetch_max_wait_ms": 50,
         **_common(connection),
         **overrides,

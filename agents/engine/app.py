@@ -72,8 +72,9 @@ def create_app(
     """Return a Faust app that runs `job`; start it with `faust worker` or `faust.Worker`.
 
     `brokers` is `host:port[,host:port]`; `new_consumer` builds an aiokafka consumer with the job's
-    name as its group, `enable_auto_commit=False` and `auto_offset_reset="none"`.  `settings` go to
-    `faust.App` (credentials, data directory).
+    name as its group, `enable_auto_commit=False`, `auto_offset_reset="none"` and a `max_poll_interval_ms` beyond the
+    longest wait: a partition that is blocked, or restored for long, is not polled.  `settings` go to `faust.App`
+    (credentials, data directory).
     """
     urls = [f"{SCHEME}://{address.strip()}" for address in brokers.split(",")]
     engine = Engine(job, log, rebuild=rebuild)

@@ -25,6 +25,10 @@ class NotOwner(EngineError):
     """The group has given the partition to somebody else."""
 
 
+class Superseded(EngineError):
+    """The group gave out partitions anew while some were being restored: what was restored is dropped."""
+
+
 class UnreadableState(EngineError):
     """A stored state cannot be decoded: no record is to blame, so the partition waits for a release that can."""
 

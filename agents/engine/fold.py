@@ -11,10 +11,13 @@ from typing import Any
 
 from agents.engine.errors import OversizedOutput, wants_retry
 from agents.engine.job import Job
-from agents.engine.records import PlainEntry, Record
+from agents.engine.records import PlainEntry, Record, size_of
 from agents.engine.table import StateTable
 
 Destination = tuple[str, int]
+
+_ENDING = (KeyboardInterrupt, SystemExit)
+"""What ends the process is no record's fault."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -53,8 +56,10 @@ class Fold:
         self._undo = []
         try:
             return self._fast(records)
-        except Exception:  # noqa: BLE001 - whatever a step raises is judged record by record in _careful
-            self._table.rollback()
+        except _ENDING:
+            raise
+        except BaseException:  # noqa: BLE001 - whatever a step raises (a panic of a library in Rust is no Exception)
+            self._table.rollback()  # is judged record by record in _careful
         return self._careful(records)
 
     def undo(self) -> None:
@@ -87,7 +92,9 @@ class Fold:
                 outputs = step(table, record)
                 changes = table.encode()
                 self._check(outputs or ())
-            except Exception as error:  # noqa: BLE001 - a bad record never stops a partition
+            except _ENDING:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a bad record never stops a partition
                 table.rollback()
                 if wants_retry(error):
                     outcome.blocked = error
@@ -107,11 +114,11 @@ class Fold:
         return outcome
 
     def _check(self, outputs: Sequence[Any]) -> None:
+        limit = self._job.max_output_bytes
         for output in outputs:
-            size = len(output[2] or b"")
-            if size > self._job.max_output_bytes:
-                limit = self._job.max_output_bytes
-                raise OversizedOutput(f"output of {size} bytes for {output[0]} is larger than {limit}")
+            size = size_of((output[1:4],))
+            if size > limit:
+                raise OversizedOutput(f"output of {size} bytes for {output[0]}, headers included, is over {limit}")
 
     def _place(self, outcome: Outcome, record: Record, outputs: Sequence[Any]) -> None:
         job, counts, sends = self._job, self._counts, outcome.sends

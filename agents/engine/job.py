@@ -83,6 +83,8 @@ class Job:
     Stateless jobs only, since a fold may depend on its log alone.  What it raises blocks the
     partition until a later call succeeds.
     """
+    ready: Callable[[], Awaitable[None]] | None = None
+    """Awaited before states are restored: makes sure that what a rebuild will look up (documents by digest) is here."""
     position_header: str | None = None
     """Name of the header that carries `partition/offset/index` on every output."""
 

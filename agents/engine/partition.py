@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 _OUTPUT_BATCH_BYTES = 900_000
 
+Turns = dict[Destination, tuple[asyncio.Event | None, asyncio.Event]]
+"""Of each destination whom to wait for, and what to set when everything is acknowledged."""
+
 
 @dataclasses.dataclass(slots=True)
 class Counters:
@@ -74,8 +77,11 @@ class Partition:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(job.in_flight)
         self._tail: asyncio.Task[None] | None = None
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._turns: dict[Destination, asyncio.Event] = {}
+        """Of each destination what is set when everything that was sent there so far is acknowledged."""
         self._limit = job.max_batch_records
-        self._closing = False
+        self._closing = self._closed = False
         self._trouble: BaseException | None = None
         self._runner: asyncio.Task[None] | None = None
 
@@ -98,17 +104,18 @@ class Partition:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
-        if self._tail is not None:
+        if self._tail is not None and self._trouble is None:
             await asyncio.wait([self._tail], timeout=self._job.drain_seconds)
         return self._trouble is None and self.durable == self.folded
 
     async def close(self) -> None:
-        """Stop at once, whatever is in flight."""
-        self._closing = True
-        for task in (self._runner, self._tail):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        """Stop at once, whatever is in flight; nothing of this partition goes on afterwards."""
+        self._closing = self._closed = True
+        tasks = [task for task in (self._runner, *self._publishing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _run(self) -> None:
         try:
@@ -129,7 +136,7 @@ class Partition:
                     self.blocked = None
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - every failure of the engine goes to the worker
+        except BaseException as error:  # noqa: BLE001 - every failure of the engine goes to the worker
             self._fail(error)
 
     async def _next(self) -> list[Record]:
@@ -144,19 +151,20 @@ class Partition:
             except TimeoutError:
                 return []
         taken: list[Record] = []
-        limit = self._limit
+        limit, last = self._limit, self.folded
         while self._queue and len(taken) < limit:
             run = self._queue.popleft()
             room = limit - len(taken)
             if len(run) > room:
                 self._queue.appendleft(run[room:])
                 run = run[:room]
-            taken += run
-        self.queued -= len(taken)
-        if taken and taken[0].offset <= self.folded:
-            taken = [record for record in taken if record.offset > self.folded]
-            return taken or await self._next()
-        return taken
+            self.queued -= len(run)
+            if run[0].offset <= last:  # after a rewind runs overlap
+                run = [record for record in run if record.offset > last]
+            if run:
+                last = run[-1].offset
+                taken += run
+        return taken or await self._next()
 
     async def _prepared(self, records: list[Record]) -> bool:
         """Let the job fetch what its step will look up; on failure wait and put the records back."""
@@ -203,13 +211,24 @@ class Partition:
         counters.outputs += outcome.outputs
         counters.dead_letters += outcome.dead_letters
         counters.batches += 1
-        self._tail = asyncio.create_task(self._publish(outcome, self._tail))
+        task = self._tail = asyncio.create_task(self._publish(outcome, self._tail, self._take_turns(outcome)))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
-    async def _publish(self, outcome: Outcome, previous: asyncio.Task[None] | None) -> None:
+    def _take_turns(self, outcome: Outcome) -> Turns:
+        """Queue up behind what is under way to the same destinations, in the order of the batches."""
+        turns: Turns = {}
+        for destination in outcome.sends:
+            mine = asyncio.Event()
+            turns[destination] = (self._turns.get(destination), mine)
+            self._turns[destination] = mine
+        return turns
+
+    async def _publish(self, outcome: Outcome, previous: asyncio.Task[None] | None, turns: Turns) -> None:
         """Make one batch durable: outputs, then (after the batch before) the changelog."""
         try:
             if outcome.sends:
-                await send_all(self._log, outcome.sends)
+                await send_all(self._log, outcome.sends, turns)
             if previous is not None:
                 await previous
             if self._trouble is not None:
@@ -219,7 +238,7 @@ class Partition:
             self.durable = outcome.position
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - every failure of the engine goes to the worker
+        except BaseException as error:  # noqa: BLE001 - every failure of the engine goes to the worker
             self._fail(error)
         finally:
             self._slots.release()
@@ -241,7 +260,7 @@ class Partition:
         await asyncio.sleep(self._job.retry_seconds)
 
     def _fail(self, error: BaseException) -> None:
-        if self._trouble is None:
+        if self._trouble is None and not self._closed:
             self._trouble = error
             self._wake.set()
             self._on_trouble(self, error)
@@ -263,18 +282,26 @@ def _batches(entries: list[PlainEntry]) -> list[list[PlainEntry]]:
     return runs
 
 
-async def _send_in_order(log: Log, topic: str, partition: int, entries: list[PlainEntry]) -> None:
+async def _send_in_order(
+    log: Log, topic: str, partition: int, entries: list[PlainEntry], turn: tuple[asyncio.Event | None, asyncio.Event]
+) -> None:
+    before, mine = turn
+    if before is not None:
+        await before.wait()
     for run in _batches(entries):
         await log.append(topic, partition, run)
+    mine.set()
 
 
-async def send_all(log: Log, sends: dict[Destination, list[PlainEntry]]) -> None:
+async def send_all(log: Log, sends: dict[Destination, list[PlainEntry]], turns: Turns) -> None:
     """Append to all destinations, side by side; return when every append is acknowledged.
 
+    What goes to one destination waits for its turn there: two batches may be in flight, and outputs of the second
+    must not overtake those of the first.  If an append fails, its turn never ends: nothing is sent there any more.
     Raises the first error, after the other appends have ended.
     """
     pending: list[Awaitable[None]] = [
-        _send_in_order(log, topic, partition, entries) for (topic, partition), entries in sends.items()
+        _send_in_order(log, *destination, entries, turns[destination]) for destination, entries in sends.items()
     ]
     if len(pending) == 1:
         await pending[0]

@@ -69,5 +69,5 @@ def size_of(entries: Sequence[PlainEntry]) -> int:
     for key, value, headers in entries:
         bound += len(key or b"") + len(value or b"")
         for name, content in headers:
-            bound += 10 + len(name) + len(content)
+            bound += 10 + len(name) + len(content or b"")  # a header may be null
     return bound

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 
 from agents.engine import changelog
 from agents.engine.errors import EngineError, Refused
@@ -14,6 +15,8 @@ from agents.engine.log import Bounds, Log
 from agents.engine.table import StateTable
 
 logger = logging.getLogger(__name__)
+
+Changes = list[tuple[bytes, bytes | None]]
 
 _ATTEMPTS = 20
 _REBUILD_WAIT_SECONDS = 30.0
@@ -65,23 +68,26 @@ async def restore(
             f"{topic} has {await log.partitions(topic)} partitions and {job.source} has {counts[job.source]}: "
             f"they must be equal; a journal does not grow in place, migrate it to a new one"
         )
+    if kept is not None and (await log.bounds(topic, number)).end < kept.changelog_next:
+        kept = None  # the changelog that it came from is gone: what a cold restore says of that counts
     owned = kept or Owned(new_table(job), -1)
     found = changelog.Restored(owned.position, owned.changelog_next)
     owner = uuid.uuid4().bytes
+    unwritten: dict[bytes, None] = {}
+    """Keys whose state in the changelog is wrong, until a claim has written all of them."""
     for _ in range(_ATTEMPTS):
         await _scan(log, topic, number, found, owned.table)
         if rebuild or found.lost_to_compaction(log.now_ms(), job.compaction_lag_ms - 60_000):
             await _rebuild(job, log, number, found, owned, source, counts, committed)
+            unwritten |= dict.fromkeys((*found.fences, *owned.table))
+            rebuild = False
         else:
             _refuse_unless_sound(job, number, found, committed, source, counts)
             owned.position = found.position
-        repairs = [(key, owned.table.at_rest(key)) for key in found.suspects]
-        if rebuild:
-            repairs = [(key, owned.table.at_rest(key)) for key in {**found.fences, **dict.fromkeys(owned.table)}]
-        claimed = await _claim(log, topic, number, found, owned, repairs, counts[job.source], owner)
-        if claimed:
+        unwritten |= dict.fromkeys(found.suspects)
+        repairs = [(key, owned.table.at_rest(key)) for key in unwritten]
+        if await _claim(job, log, number, found, owned, repairs, counts[job.source], owner):
             return owned
-        rebuild = False
     raise Refused(
         f"{topic}/{number}: other processes keep appending; see who else runs job {job.name} outside its group"
     )
@@ -183,18 +189,19 @@ async def _rebuild(
 
 
 async def _claim(
+    job: Job,
     log: Log,
-    topic: str,
     number: int,
     found: changelog.Restored,
     owned: Owned,
-    repairs: list[tuple[bytes, bytes | None]],
+    repairs: Changes,
     partitions: int,
     owner: bytes,
 ) -> bool:
     """Append repairs and a first watermark; return False if somebody appended in the meantime."""
-    for start in range(0, max(1, len(repairs)), 500):
-        part = repairs[start : start + 500]
+    assert job.changelog is not None
+    topic = job.changelog
+    for part in _parts(repairs, job.max_batch_bytes):
         entries = changelog.batch(part, owned.position, partitions, owner)
         base = await log.append(topic, number, entries)
         if base != found.next_offset:
@@ -204,3 +211,17 @@ async def _claim(
     found.suspects.clear()
     owned.changelog_next = found.next_offset
     return True
+
+
+def _parts(repairs: Changes, most_bytes: int) -> Iterator[Changes]:
+    """Cut repairs into parts that fit into one batch each; at least one part, which may be empty."""
+    part: Changes = []
+    size = 0
+    for key, value in repairs:
+        needed = len(key) + len(value or b"") + 60
+        if part and size + needed > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append((key, value))
+        size += needed
+    yield part

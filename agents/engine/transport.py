@@ -20,6 +20,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
 
+from agents.engine.errors import Superseded
 from agents.engine.worker import Engine
 
 logger = logging.getLogger(__name__)
@@ -169,10 +170,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Restore the assigned partitions and seek behind their states (heartbeats go on meanwhile)."""
         numbers = [tp.partition for tp in self.assignment() if tp.topic == self._source]
         try:
-            positions = await self._engine.assign(numbers)
-            self._engine.admit(await self.rewind(positions))
+            await self._engine.take_up(numbers)
         except asyncio.CancelledError:
             raise
+        except Superseded as error:
+            logger.info("%s", error)
         except Exception as error:  # noqa: BLE001 - a refused partition ends the process with its remedy
             await self.app.engine_options.on_fatal(error)
             await asyncio.Event().wait()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from agents.engine.errors import ForeignAppend, Refused, SendAbandoned
+from agents.engine.errors import ForeignAppend, Refused, SendAbandoned, Superseded
 from agents.engine.job import Job
 from agents.engine.log import Log
 from agents.engine.partition import Partition
@@ -18,6 +18,7 @@ from agents.engine.restore import Owned, restore
 logger = logging.getLogger(__name__)
 
 _QUEUE_BATCHES = 2
+_CALM_SECONDS = 5.0
 _NOTHING = sys.maxsize
 """Barrier that admits no run."""
 
@@ -57,10 +58,14 @@ class Engine:
         self._rebuild = rebuild
         self._rebuilt: set[int] = set()
         self._barrier = _NOTHING
+        self._epoch = 0
+        """Counts assignments and revocations: what was begun in an older one ends without effect."""
+        self._revoked = False
         self._source: Source | None = None
         self._on_fatal: Callable[[BaseException], Awaitable[None]] | None = None
         self._recovery: asyncio.Task[None] | None = None
         self._troubles: list[BaseException] = []
+        self._recovered_at = -_CALM_SECONDS
 
     def bind(self, source: Source, on_fatal: Callable[[BaseException], Awaitable[None]]) -> None:
         """Connect the consumer that feeds this engine, and what to do when the process must end."""
@@ -70,10 +75,14 @@ class Engine:
     async def assign(self, numbers: Iterable[int]) -> dict[int, int]:
         """Restore the partitions and start them; return the source offset at which to read each.
 
-        Every run is dropped until `admit` is called.  Raises Refused with the remedy.
+        Every run is dropped until `admit` is called.  Raises Refused with the remedy, and Superseded if
+        partitions were given out anew meanwhile.
         """
         assert self._source is not None
-        self._barrier = _NOTHING
+        epoch = self._begin_epoch()
+        self._revoked = False
+        if self.job.ready is not None:
+            await self.job.ready()
         await self._load_counts()
         started = time.monotonic()
         owned: dict[int, Owned] = {}
@@ -88,6 +97,9 @@ class Engine:
                 rebuild=self._rebuild and number not in self._rebuilt,
             )
             self._rebuilt.add(number)
+        if epoch != self._epoch:
+            raise Superseded(f"{self.job.name}: partitions were given out anew while {sorted(owned)} were restored")
+        await self._close(self.partitions.values())
         for number, state in owned.items():
             partition = Partition(self.job, self.log, number, state, counts=self.counts, on_trouble=self._on_trouble)
             self.partitions[number] = partition
@@ -100,6 +112,18 @@ class Engine:
             time.monotonic() - started,
         )
         return {number: state.resume for number, state in owned.items()}
+
+    async def take_up(self, numbers: Iterable[int]) -> None:
+        """Restore partitions, seek behind their states, and take runs again, those fetched before excepted.
+
+        Raises as `assign` does.
+        """
+        assert self._source is not None
+        positions = await self.assign(numbers)
+        epoch = self._epoch
+        serial = await self._source.rewind(positions)
+        if epoch == self._epoch:
+            self.admit(serial)
 
     def admit(self, serial: int) -> None:
         """Take runs again, except those that were fetched before (serial number up to `serial`)."""
@@ -124,13 +148,16 @@ class Engine:
 
     async def revoke(self) -> None:
         """Drain every partition; keep the states of those that became durable, abandon the rest."""
-        self._barrier = _NOTHING
+        self._begin_epoch()
+        self._revoked = True
         if self._recovery is not None:
             self._recovery.cancel()
             await asyncio.wait([self._recovery])
         partitions = list(self.partitions.values())
         drained = await asyncio.gather(*(partition.drain() for partition in partitions))
-        until = time.monotonic() + self.job.retain_seconds
+        now = time.monotonic()
+        self._kept = {number: kept for number, kept in self._kept.items() if kept.until > now}
+        until = now + self.job.retain_seconds
         for partition, clean in zip(partitions, drained, strict=True):
             if clean and self.job.stateful:
                 owned = Owned(partition.table, partition.durable, partition.changelog_next)
@@ -145,9 +172,19 @@ class Engine:
 
     async def stop(self) -> None:
         """End all work without waiting for what is in flight."""
-        for partition in list(self.partitions.values()):
-            await partition.close()
+        self._begin_epoch()
+        self._revoked = True
+        await self._close(self.partitions.values())
         self.partitions.clear()
+
+    def _begin_epoch(self) -> int:
+        self._barrier = _NOTHING
+        self._epoch += 1
+        return self._epoch
+
+    async def _close(self, partitions: Iterable[Partition]) -> None:
+        for partition in list(partitions):
+            await partition.close()
 
     def _take_kept(self, number: int) -> Owned | None:
         kept = self._kept.pop(number, None)
@@ -166,14 +203,22 @@ class Engine:
                 )
 
     async def _discard(self) -> None:
-        for partition in list(self.partitions.values()):
-            await partition.close()
+        await self._close(self.partitions.values())
         await self.log.abandon()
 
-    def _on_trouble(self, _partition: Partition, error: BaseException) -> None:
+    def _on_trouble(self, partition: Partition, error: BaseException) -> None:
+        if self._revoked or self.partitions.get(partition.number) is not partition:
+            return  # it is being given up, or was: its next owner begins from the logs
         self._troubles.append(error)
         if self._recovery is None or self._recovery.done():
             self._recovery = asyncio.create_task(self._recover())
+
+    async def _pause_between_recoveries(self) -> None:
+        """Wait before a recovery that follows closely on another: what did not help should not be done in a loop."""
+        now = time.monotonic()
+        if now - self._recovered_at < _CALM_SECONDS:
+            await asyncio.sleep(self.job.retry_seconds)
+        self._recovered_at = time.monotonic()
 
     async def _recover(self) -> None:
         """Begin again from the logs without leaving the group, as long as the group counts on us."""
@@ -188,6 +233,7 @@ class Engine:
                 logger.warning("%s: %s; restoring from the logs", self.job.name, self._troubles[0])
                 self._barrier = _NOTHING
                 numbers = numbers or list(self.partitions)
+                await self._pause_between_recoveries()
                 await self._discard()
                 self.partitions.clear()
                 self._troubles.clear()
@@ -195,11 +241,12 @@ class Engine:
                     logger.warning("%s: the group has moved on; waiting for its next assignment", self.job.name)
                     return
                 try:
-                    positions = await self.assign(numbers)
+                    await self.take_up(numbers)
                 except _HEALED as error:
                     self._troubles.append(error)
                     continue
-                self.admit(await self._source.rewind(positions))
+                except Superseded:
+                    return
                 numbers = []
         except asyncio.CancelledError:
             raise

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from pydantic import SecretStr
 
 from agents import documents
@@ -27,6 +28,7 @@ from agents.inbound.publisher import headers_of
 from agents.ops import topics as topic_admin
 from agents.platform.local import LocalPlatform
 from agents.settings import KafkaSettings, PrivacySettings, RedisSettings, Settings, variable
+from agents.topology import FOLD_GROUP, ROUTER_GROUP
 from schemas import topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
@@ -76,10 +78,10 @@ class MainJob:
             variable("worker.max_batch_records"): "200",
         }
 
-    def start(self, role: str, name: str | None = None, **crash: int) -> subprocess.Popen[bytes]:
+    def start(self, role: str, name: str | None = None, *flags: str, **crash: int) -> subprocess.Popen[bytes]:
         """Start a worker; `crash` names a point of `tests.faults.crashing_worker` and how often it is passed."""
         self._log_number += 1
-        command = ["agents.cli.main", "worker", role]
+        command = ["agents.cli.main", "worker", role, *flags]
         if crash:
             ((point, nth),) = crash.items()
             command = ["tests.faults.crashing_worker", point.replace("_", "-"), str(nth), role]
@@ -100,6 +102,24 @@ class MainJob:
         worker = self.workers.pop(name)
         worker.kill()
         worker.wait()
+
+    async def at_work(self) -> None:
+        """Wait until router and fold have committed something: then they have started, whatever the machine's load."""
+        admin = kafka.admin(self.settings.kafka)
+        await admin.start()
+        try:
+            async with asyncio.timeout(60):
+                for group in (ROUTER_GROUP, FOLD_GROUP):
+                    while not await _commits(admin, group):
+                        await asyncio.sleep(0.2)
+        finally:
+            await admin.close()
+
+    def restart_what_died(self) -> None:
+        """Start again what has ended, as `attune worker` does for its roles."""
+        for role in ROLES:
+            if role not in self.workers or self.workers[role].poll() is not None:
+                self.start(role)
 
     def restart_broker(self, *, kill: bool) -> None:
         """Stop the broker, by SIGKILL if `kill`, and start it again."""
@@ -193,6 +213,13 @@ class MainJob:
             f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
             for path in sorted(self.directory.glob("*.log"))
         )
+
+
+async def _commits(admin: Any, group: str) -> bool:
+    try:
+        return bool(await admin.list_consumer_group_offsets(group))
+    except GroupCoordinatorNotAvailableError:
+        return False
 
 
 def _good(rng: random.Random, number: int) -> Message:

@@ -78,10 +78,47 @@ async def test_broker_restarts(tmp_path: Path) -> None:
         job.start_all()
         async with job.publishing(pace=800):
             for kill in (False, True):
-                await asyncio.sleep(3.5)
+                await job.at_work()
+                await asyncio.sleep(2)
                 job.restart_broker(kill=kill)
-            await asyncio.sleep(2)
+                await asyncio.sleep(2)
+                job.restart_what_died()
         await job.prove()
+
+
+async def test_the_key_store_is_away(tmp_path: Path) -> None:
+    """While Valkey is frozen the router waits for its keys and says so; nothing is lost, nothing goes out unsealed."""
+    async with main_job(tmp_path, seed=7) as job:
+        job.start_all()
+        assert job.platform is not None
+        valkey = job.platform.status().valkey_pid
+        assert valkey is not None
+        async with job.publishing(pace=600):
+            await job.at_work()
+            os.kill(valkey, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(9)
+                assert "waits" in job.logs()
+            finally:
+                os.kill(valkey, signal.SIGCONT)
+        await job.prove()
+
+
+async def test_a_rebuild_from_the_journal(tmp_path: Path) -> None:
+    """`attune worker fold --rebuild`, with documents active, folds every state again; all is as it was."""
+    async with main_job(tmp_path, seed=8) as job:
+        job.start_all()
+        async with job.publishing(pace=800):
+            await job.at_work()
+            await asyncio.sleep(2)
+        before = await job.prove()
+        assert await job.leave("fold") == 0
+        job.start("fold", None, "--rebuild")
+        async with job.publishing(pace=400):
+            await asyncio.sleep(5)
+        report = await job.prove()
+        assert report["states"] >= before["states"]
+        assert "rebuilding state from the source" in job.logs()
 
 
 async def test_frozen_fold_that_wakes_late(tmp_path: Path) -> None:
@@ -89,7 +126,7 @@ async def test_frozen_fold_that_wakes_late(tmp_path: Path) -> None:
     async with main_job(tmp_path, seed=5) as job:
         job.start_all()
         async with job.publishing(pace=800):
-            await asyncio.sleep(3)
+            await job.at_work()
             frozen = job.workers["fold"]
             os.kill(frozen.pid, signal.SIGSTOP)
             job.start("fold", "fold-2")
@@ -113,9 +150,7 @@ async def test_soak(tmp_path: Path, pytestconfig: pytest.Config) -> None:
                 while time.monotonic() < pause:
                     await asyncio.sleep(0.5 + 3 * job.rng.random())
                     await _something_happens(job)
-            for role in ROLES:
-                if role not in job.workers or job.workers[role].poll() is not None:
-                    job.start(role)
+            job.restart_what_died()
             print(await job.prove())
 
 

@@ -4,7 +4,10 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
 from agents.engine import changelog
+from agents.engine.errors import SendAbandoned, Superseded
 from agents.engine.memory import MemoryLog
 from agents.engine.records import Entry
 from agents.engine.worker import Engine
@@ -114,3 +117,126 @@ async def test_a_clean_owner_hands_over() -> None:
     second.admit(0)
     await heir.run_until_done()
     await judge(log, second)
+
+
+class StalledLog(MemoryLog):
+    """Acknowledges no output while it is stalled; abandoning fails what waits, as a killed producer does."""
+
+    stalled = False
+    abandoned = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.waiting: list[asyncio.Future[None]] = []
+
+    async def append(self, topic: str, partition: int, entries: Any) -> int:
+        if self.stalled and topic in (OUT, counting.DLQ):
+            future = asyncio.get_running_loop().create_future()
+            self.waiting.append(future)
+            await future
+        await asyncio.sleep(0)
+        return self.append_now(topic, partition, entries)
+
+    async def abandon(self) -> None:
+        self.abandoned += 1
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(SendAbandoned("abandoned"))
+        self.waiting = []
+
+
+async def stalled(**changes: Any) -> tuple[StalledLog, Engine, FakeConsumer]:
+    """Return an engine at work whose outputs have just stopped to be acknowledged."""
+    log = StalledLog({SOURCE: PARTITIONS, OUT: 2, counting.DLQ: 1, CHANGELOG: PARTITIONS})
+    for number in range(PARTITIONS):
+        counting.fill(log, 300, number, partition=number)
+    engine = Engine(counting.job(max_batch_records=20, **changes), log)
+    consumer = FakeConsumer(log, engine, 1)
+    consumer.positions = await engine.assign(range(PARTITIONS))
+    engine.admit(0)
+    log.stalled = True
+    for _ in range(6):
+        consumer.fetch()
+        await asyncio.sleep(0.002)
+    return log, engine, consumer
+
+
+def at_work() -> list[str]:
+    """Return the partitions that have a task of their own."""
+    return sorted(task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("counting"))
+
+
+async def test_what_was_given_up_stays_given_up() -> None:
+    """A revocation that times out leaves no task of its partitions behind, and their late failures start nothing."""
+    log, engine, _ = await stalled(drain_seconds=0.05)
+    await engine.revoke()
+    await asyncio.sleep(0.005)
+    engine.forget()
+    log.stalled = False
+    await asyncio.sleep(0.1)
+    before = [len(log.records(CHANGELOG, number)) for number in range(PARTITIONS)]
+    await asyncio.sleep(0.2)
+    assert [len(log.records(CHANGELOG, number)) for number in range(PARTITIONS)] == before
+    assert log.abandoned == 1
+    assert at_work() == []
+    assert engine.partitions == {}
+
+
+async def test_one_trouble_is_one_recovery() -> None:
+    """Two batches in flight that fail together are healed once."""
+    log, engine, consumer = await stalled()
+    engine._on_trouble(engine.partitions[0], SendAbandoned("one"))
+    log.stalled = False
+    await consumer.run_until_done()
+    assert log.abandoned == 1
+    await judge(log, engine)
+
+
+async def test_a_restore_that_was_overtaken_has_no_effect() -> None:
+    """Partitions that are restored while the group gives them out anew are not owned, whatever comes when."""
+
+    class Slow(MemoryLog):
+        async def bounds(self, topic: str, partition: int) -> Any:
+            if topic == CHANGELOG:
+                await asyncio.sleep(0.01)
+            return await super().bounds(topic, partition)
+
+    log = Slow({SOURCE: PARTITIONS, OUT: 2, counting.DLQ: 1, CHANGELOG: PARTITIONS})
+    engine = Engine(counting.job(), log)
+    FakeConsumer(log, engine, 1)
+    first = asyncio.create_task(engine.take_up(range(PARTITIONS)))
+    await asyncio.sleep(0.015)
+    await engine.revoke()
+    engine.forget()
+    second = asyncio.create_task(engine.take_up([0]))
+    with pytest.raises(Superseded):
+        await first
+    await second
+    assert sorted(engine.partitions) == [0]
+    assert at_work() == ["counting-0"]
+    await engine.stop()
+    assert at_work() == []
+
+
+async def test_a_failure_that_is_no_exception_is_noticed() -> None:
+    """A panic of a library in Rust dead-letters its record; a failure of the engine itself reaches the worker."""
+
+    class Panic(BaseException):
+        pass
+
+    def step(_table: Any, _record: Any) -> list[Any]:
+        raise Panic("rust")
+
+    log = counting.memory_log()
+    counting.fill(log, 3, seed=1)
+    running = Running(log, counting.job(step=step), await counting.restored(log, counting.job()))
+    running.partition.start()
+    running.feed()
+    await running.finish()
+    assert len(log.records(counting.DLQ, 0)) == 3
+    running = Running(log, counting.job(dead_letter=step), await counting.restored(log, counting.job()))
+    log.append_now(SOURCE, 0, [Entry(b"k", b"poison", [])])
+    running.partition.start()
+    running.feed()
+    await until(lambda: bool(running.errors))
+    await running.partition.close()

@@ -312,6 +312,61 @@ async def test_waits_at_a_state_that_cannot_be_read() -> None:
     assert log.records(counting.DLQ, 0) == []
 
 
+async def test_outputs_keep_the_order_of_their_records() -> None:
+    """Outputs to one destination never overtake one another, with two batches in flight and one cut in runs."""
+
+    class Lagging(MemoryLog):
+        async def append(self, topic: str, partition: int, entries: Any) -> int:
+            if topic != OUT:
+                return self.append_now(topic, partition, entries)
+            base = self.append_now(topic, partition, entries)
+            await asyncio.sleep(0.005)
+            return base
+
+    def step(table: Any, record: Any) -> list[Output]:
+        table.set(record.key, {"n": record.offset})
+        places = [0, 1] if record.offset < 20 else [0]
+        return [Output(OUT, record.key, b"x" * 100_000, [], place) for place in places]
+
+    log = Lagging({SOURCE: 1, OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    for number in range(40):
+        log.append_now(SOURCE, 0, [Entry(b"k", b"%d" % number, [])])
+    await run_to_end(log, counting.job(step=step, max_batch_records=20))
+    for place in (0, 1):
+        headers = [dict(record.headers) for record in log.records(OUT, place)]
+        order = [int(found["position"].split(b"/")[1]) for found in headers]
+        assert order == sorted(order)
+
+
+async def test_overlapping_runs_in_one_batch_are_folded_once() -> None:
+    """Runs that overlap each other, not only what was folded, count once."""
+    log = counting.memory_log()
+    counting.fill(log, 30, seed=8)
+    expected, _ = counting.sequential(log, counting.job())
+    running = Running(log, counting.job(max_batch_records=100), await counting.restored(log, counting.job()))
+    records = log.records(SOURCE, 0)
+    running.partition.submit(records[:20])
+    running.partition.submit(records[10:])
+    running.partition.start()
+    await running.finish()
+    assert states(running) == expected
+
+
+async def test_headers_count_and_may_be_null() -> None:
+    """An output whose headers are too large dead-letters its record; a null header is sent as it is."""
+
+    def step(table: Any, record: Any) -> list[Output]:
+        table.set(record.key, {"n": record.offset})
+        return [Output(OUT, record.key, b"", [("large", b"x" * int(record.value)), ("none", None)])]  # type: ignore[list-item]
+
+    log = counting.memory_log()
+    log.append_now(SOURCE, 0, [Entry(b"k", b"1000", []), Entry(b"k", b"901000", []), Entry(b"k", b"10", [])])
+    await run_to_end(log, counting.job(step=step))
+    assert len(log.records(counting.DLQ, 0)) == 1
+    sent = [dict(record.headers) for number in (0, 1) for record in log.records(OUT, number)]
+    assert [found["none"] for found in sent] == [None, None]
+
+
 async def test_idle_owner_appends_watermarks() -> None:
     """Without records an owner still marks its changelog, so that a late zombie is noticed."""
     log = counting.memory_log()
