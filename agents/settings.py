@@ -160,7 +160,9 @@ def load(**flags: Any) -> Settings:
     if "ATTUNE_SETTINGS_FILE" in os.environ and not path.exists():
         raise UsageError(f"the settings file {path} does not exist", "correct ATTUNE_SETTINGS_FILE")
     try:
-        in_file = tomllib.loads(path.read_text()) if path.exists() else {}
+        in_file = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "it must be a TOML file in UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}", 'it must be TOML, e.g. [kafka] then bootstrap = "host:9092"') from error
     mistakes = [*_unknown(in_file, str(path)), *_unknown_variables()]
@@ -201,8 +203,11 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _unknown(content: Mapping[str, Any], where: str) -> Iterator[str]:
     known = _known()
+    sections = {name.partition(".")[0] for name in known if "." in name}
     for name in _flatten(content):
-        if name not in known:
+        if name in sections:
+            yield f"{where}: {name} is a table: write [{name}] and its settings below"
+        elif name not in known:
             yield f"{where}: there is no setting {name}{_nearest(name, known)}"
 
 

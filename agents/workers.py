@@ -1,12 +1,16 @@
 """The processes of Attune: each role built from settings, with real clients."""
 
 import asyncio
+import contextlib
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 
 from agents import topology
 from agents.clients import kafka, registry, valkey
@@ -24,6 +28,8 @@ from schemas.codec import EMBEDDED, Codec
 from schemas.registry import RemoteRegistry, publish_all, resolve
 
 logger = logging.getLogger(__name__)
+
+_STOP_SECONDS = 10.0
 
 ROLES = ("router", "fold", "coordinator")
 
@@ -121,35 +127,47 @@ async def _with_consumer(settings: Settings, work: Callable[[AIOKafkaConsumer], 
 
 
 async def coordinate(settings: Settings) -> None:
-    """Run the coordinator until cancelled."""
-    producer = kafka.producer(settings.kafka)
-    approvals = kafka.consumer(
-        settings.kafka, topics.APPROVALS, group=topology.COORDINATOR_GROUP, auto_offset_reset="earliest"
-    )
-    await producer.start()
+    """Run the coordinator until cancelled; raises what ended it, where it is several things as a group."""
+    async with contextlib.AsyncExitStack() as clients:
+        producer = await _started(clients, kafka.producer(settings.kafka))
+        approvals = await _started(
+            clients,
+            kafka.consumer(
+                settings.kafka, topics.APPROVALS, group=topology.COORDINATOR_GROUP, auto_offset_reset="earliest"
+            ),
+        )
+        reader = await _started(clients, kafka.consumer(settings.kafka))
+        coordinator = Coordinator(
+            journal=topics.JOURNAL,
+            partitions=len(await producer.partitions_for(topics.JOURNAL)),
+            producer=producer,
+            approvals=approvals,
+            find=functools.partial(Documents().find, reader),
+            tick_seconds=settings.journal.tick_seconds if settings.journal.clock == "wall" else None,
+            now_ms=lambda: int(time.time() * 1000),
+        )
+        await coordinator.run()
+
+
+async def _started(clients: contextlib.AsyncExitStack, client: Any) -> Any:
+    clients.push_async_callback(_stop, client)
+    await client.start()
+    return client
+
+
+async def _stop(client: Any) -> None:
+    """Stop a client; one whose cluster is away would wait for it for ever, so it is left after a while."""
     try:
-        await approvals.start()
-        try:
-            partitions = len(await producer.partitions_for(topics.JOURNAL))
-            coordinator = Coordinator(
-                journal=topics.JOURNAL,
-                partitions=partitions,
-                producer=producer,
-                approvals=approvals,
-                tick_seconds=settings.journal.tick_seconds if settings.journal.clock == "wall" else None,
-                now_ms=lambda: int(time.time() * 1000),
-            )
-            await coordinator.run()
-        finally:
-            await approvals.stop()
-    finally:
-        await producer.stop()
+        await asyncio.wait_for(client.stop(), _STOP_SECONDS)
+    except (TimeoutError, KafkaError) as error:
+        logger.warning("a client of Kafka did not end in order: %r", error)
 
 
 def run_app(app: EngineApp) -> int:
     """Run a Faust app in this process until a signal; return the exit code."""
     tune_garbage_collector()
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes to logs, too
     try:
         worker.execute_from_commandline()
     except SystemExit as leaving:

@@ -24,6 +24,9 @@ def _show(status: Status, *, as_json: bool) -> None:
     if as_json:
         context.print_json({**dataclasses.asdict(status), "running": status.running})
         return
+    if status.bootstrap.endswith(":0"):
+        typer.echo(f"nothing was set up under {status.home} yet; `attune local up` does")
+        return
     table = Table(show_header=False, box=None)
     table.add_row("kafka", status.bootstrap, f"pid {status.kafka_pid}" if status.kafka_pid else "stopped")
     table.add_row("valkey", status.redis_url, f"pid {status.valkey_pid}" if status.valkey_pid else "stopped")

@@ -67,10 +67,12 @@ def variables(*, json: AsJson = False) -> None:
 
     if json:
         context.print_json(
-            [
-                {"name": name, "type": variable.type.name.lower(), "says": variable.says}
-                for name, variable in VARIABLES.items()
-            ]
+            {
+                "variables": [
+                    {"name": name, "type": variable.type.name.lower(), "says": variable.says}
+                    for name, variable in VARIABLES.items()
+                ]
+            }
         )
         return
     width = max(map(len, VARIABLES))

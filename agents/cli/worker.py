@@ -1,11 +1,13 @@
 """`attune worker`: the processes that do the work."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from agents.cli import context
 from agents.settings import Settings
 
 app = typer.Typer()
+logger = logging.getLogger(__name__)
 
 _RESTART_SECONDS = 1.0
 _STOP_SECONDS = 20.0
@@ -26,7 +29,10 @@ _STOP_SECONDS = 20.0
 def worker(
     role: Annotated[str | None, typer.Argument(help="router, fold or coordinator; all of them if left out")] = None,
     *,
-    rebuild: Annotated[bool, typer.Option(help="fold every state again from the journal (role fold, once)")] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(help="fold every state again from the journal once, then go on as usual; stop other folds first"),
+    ] = False,
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C; it drains, commits and leaves its group."""
     from agents import workers
@@ -44,6 +50,9 @@ def worker(
 
 
 def _coordinate(settings: Settings) -> int:
+    """Run the coordinator; 0 after a signal, 1 when a client failed, which a log line explains."""
+    from aiokafka.errors import KafkaError
+
     from agents import workers
 
     async def run() -> None:
@@ -54,8 +63,29 @@ def _coordinate(settings: Settings) -> int:
         if not task.cancelled():
             task.result()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except (KafkaError, OSError, ExceptionGroup) as error:
+        causes = list(_causes(error))
+        if not all(isinstance(cause, KafkaError | OSError) for cause in causes):
+            raise  # no trouble of a client, a bug: its stack is wanted
+        logger.error(
+            "the coordinator ended: %s; nothing is lost, it goes on where it was: see whether Kafka answers at %s "
+            "and has the topics (`attune topics check`), then run `attune worker coordinator` again",
+            "; ".join(dict.fromkeys(str(cause) for cause in causes)),
+            settings.kafka.bootstrap,
+        )
+        return 1
     return 0
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield what stands in groups of errors, however deep."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    else:
+        yield error
 
 
 def _supervise(roles: list[str]) -> int:

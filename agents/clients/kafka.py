@@ -97,6 +97,7 @@ def _common(connection: KafkaSettings) -> Mapping[str, Any]:
     options: dict[str, Any] = {
         **_SURVIVAL,
         "bootstrap_servers": connection.bootstrap,
+        "client_id": "attune",
         "security_protocol": connection.security_protocol,
     }
     context = ssl_context(connection)

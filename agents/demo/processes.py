@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ class Processes:
         self._logs = logs
         self._logs.mkdir(parents=True, exist_ok=True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._arguments: dict[str, tuple[str, ...]] = {}
         self._environment = {
             **os.environ,
             variable("kafka.bootstrap"): settings.kafka.bootstrap or "",
@@ -33,16 +35,19 @@ class Processes:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start `attune ARGUMENTS`."""
-        command = leashed([sys.executable, "-m", "agents.cli.main", *arguments])
+        command = leashed([sys.executable, "-m", "agents.cli.main", *arguments], death=signal.SIGKILL)
+        self._arguments[name] = arguments
         with self._log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(  # noqa: S603 - our own command
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._environment
             )
 
     def check(self) -> None:
-        """Raise AttuneError if one has ended, with the end of its log."""
-        for name, process in self._running.items():
-            if process.poll() is not None:
+        """Start again what was killed; raise AttuneError if one has ended by itself, with the end of its log."""
+        for name, process in list(self._running.items()):
+            if (process.poll() or 0) < 0:
+                self.start(name, *self._arguments[name])
+            elif process.poll() is not None:
                 tail = "\n".join(self._log(name).read_text(errors="replace").splitlines()[-8:])
                 raise AttuneError(f"{name} ended with code {process.returncode}:\n{tail}", f"see {self._log(name)}")
 

@@ -114,6 +114,7 @@ def summary(found: dict[str, Any], command: str) -> str:
         f"dead letters: {found['dead_letters']}",
         f"latency, interaction to output, at 1,000 events a second: p50 {latency['p50']} ms, p99 {latency['p99']} ms",
         f"oracle (a sequential fold of the journal, by another process): {verdict}",
+        *_differences(found["oracle"]),
         "",
         "try next:",
         f"  less {where}/outbox.jsonl",
@@ -127,3 +128,7 @@ def summary(found: dict[str, Any], command: str) -> str:
         "      more of the data",
     )
     return "\n".join(lines)
+
+
+def _differences(oracle: dict[str, Any]) -> list[str]:
+    return [f"  differs: {item['kind']} at {item['place']}: {item['words']}" for item in oracle.get("differences", ())]

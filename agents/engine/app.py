@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_RESTORE_SECONDS = 3_600.0
 _WATCHDOG_SECONDS = 15.0
+_STOP_SECONDS = 30.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,6 +40,11 @@ class EngineApp(faust.App):  # type: ignore[misc]
     engine_options: EngineOptions
     fatal: BaseException | None = None
 
+    async def stop(self) -> None:
+        """Stop in order; if that hangs, as it may while the broker is away, end the process all the same."""
+        _end_process_after(_STOP_SECONDS)
+        await super().stop()
+
     async def on_stop(self) -> None:
         """Close the log after the consumer has drained into it."""
         await super().on_stop()
@@ -54,9 +60,7 @@ class EngineApp(faust.App):  # type: ignore[misc]
             logger.error("%s: %s", type(error).__name__, error)
         else:
             logger.error("the engine failed", exc_info=error)
-        watchdog = threading.Timer(_WATCHDOG_SECONDS, os._exit, args=(1,))
-        watchdog.daemon = True
-        watchdog.start()
+        _end_process_after(_WATCHDOG_SECONDS)
         self.loop.call_soon(lambda: asyncio.ensure_future(self.crash(error)))
 
 
@@ -99,6 +103,12 @@ def create_app(
 
     app.agent(runs_topic(app, job.source), name=f"{job.name}.fold")(hand_over)
     return app
+
+
+def _end_process_after(seconds: float) -> None:
+    watchdog = threading.Timer(seconds, os._exit, args=(1,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 def tune_garbage_collector() -> None:

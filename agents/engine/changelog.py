@@ -19,9 +19,12 @@ from agents.engine.errors import Refused
 from agents.engine.records import Entry, PlainEntry, Record
 
 WATERMARK = b"\x00watermark"
+REBUILT = b"\x00rebuilt"
+"""Key of the record that says from which offset on the changelog is whole by itself, after a rebuild."""
 FENCE = "fence"
 _FENCE = struct.Struct(">q")
 _WATERMARK = struct.Struct(">BqI16s")
+_OFFSET = struct.Struct(">q")
 _VERSION = 1
 
 
@@ -59,6 +62,11 @@ def batch(
     return entries
 
 
+def rebuilt_from(offset: int) -> tuple[bytes, bytes]:
+    """Return the change that says that everything from an offset on makes a whole changelog."""
+    return REBUILT, _OFFSET.pack(offset)
+
+
 def fence_of(record: Record) -> int:
     """Return the fence of a changelog record."""
     for name, value in record.headers:
@@ -80,6 +88,8 @@ class Restored:
     position: int = -1
     next_offset: int = 0
     partitions: int | None = None
+    whole_from: int = 0
+    """Offset of the changelog that must still be there for it to be whole: 0, or where a rebuild began."""
     base: int = dataclasses.field(init=False)
     """Fence of what the caller's table held before the scan."""
     fences: dict[bytes, int] = dataclasses.field(default_factory=dict)
@@ -101,6 +111,9 @@ class Restored:
             key = record.key
             if key == WATERMARK:
                 self.partitions = Watermark.decode(record.value or b"").partitions
+                continue
+            if key == REBUILT:
+                self.whole_from = int(_OFFSET.unpack(record.value or b"")[0])
                 continue
             assert key is not None
             if late:

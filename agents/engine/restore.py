@@ -75,17 +75,26 @@ async def restore(
     owner = uuid.uuid4().bytes
     unwritten: dict[bytes, None] = {}
     """Keys whose state in the changelog is wrong, until a claim has written all of them."""
+    rebuilt = False
     for _ in range(_ATTEMPTS):
-        await _scan(log, topic, number, found, owned.table)
+        begin = await _scan(log, topic, number, found, owned.table)
         if rebuild or found.lost_to_compaction(log.now_ms(), job.compaction_lag_ms - 60_000):
             await _rebuild(job, log, number, found, owned, source, counts, committed)
             unwritten |= dict.fromkeys((*found.fences, *owned.table))
-            rebuild = False
+            rebuild, rebuilt = False, True
         else:
+            if kept is None and not rebuilt and begin > found.whole_from:
+                raise Refused(
+                    f"{topic}/{number} begins at {begin}, but its records from {found.whole_from} on are needed: they "
+                    f"were deleted, which compaction does not do; see that its cleanup.policy is compact, and rebuild "
+                    f"the state from the source (worker option --rebuild)"
+                )
             _refuse_unless_sound(job, number, found, committed, source, counts)
             owned.position = found.position
         unwritten |= dict.fromkeys(found.suspects)
-        repairs = [(key, owned.table.at_rest(key)) for key in unwritten]
+        repairs: Changes = [(key, owned.table.at_rest(key)) for key in unwritten]
+        if rebuilt:
+            repairs.append(changelog.rebuilt_from(found.next_offset))
         if await _claim(job, log, number, found, owned, repairs, counts[job.source], owner):
             return owned
     raise Refused(
@@ -108,13 +117,15 @@ def _never(_: object) -> bytes:
     raise EngineError("this job keeps no state: it has no changelog")
 
 
-async def _scan(log: Log, topic: str, number: int, found: changelog.Restored, table: StateTable) -> None:
+async def _scan(log: Log, topic: str, number: int, found: changelog.Restored, table: StateTable) -> int:
+    """Take in what is new; return the first offset that the changelog still has."""
     bounds = await log.bounds(topic, number)
     start = max(found.next_offset, bounds.begin)
     async for records in log.read(topic, number, start, bounds.end):
         table.load(found.scan(records))
     found.next_offset = bounds.end
     table.rollback()
+    return bounds.begin
 
 
 def _refuse_unless_sound(

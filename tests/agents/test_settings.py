@@ -92,3 +92,20 @@ def test_the_order_of_sources(file: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("ATTUNE_KAFKA__BOOTSTRAP", "environment")
     found = settings.load(log_level="ERROR")
     assert (found.log_level, found.kafka.bootstrap, found.kafka.security_protocol) == ("ERROR", "environment", "SSL")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe", "cannot be read"),
+        (b"kafka = 3", "kafka is a table: write [kafka]"),
+        (b"[kafka", "Expected"),
+    ],
+)
+def test_a_file_that_is_no_settings_file(file: Path, content: bytes, words: str) -> None:
+    """Not UTF-8, a value where a table belongs, broken TOML: wrong use, with the file and what it must be."""
+    file.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        settings.load()
+    assert words in caught.value.message
+    assert str(file) in caught.value.message

@@ -53,5 +53,5 @@ def test_variables_are_listed() -> None:
     """What a condition may refer to, with types."""
     result = RUNNER.invoke(app, ["policy", "variables"])
     assert "customer.churn_risk" in result.output
-    listed = json.loads(RUNNER.invoke(app, ["policy", "variables", "--json"]).stdout)
+    listed = json.loads(RUNNER.invoke(app, ["policy", "variables", "--json"]).stdout)["variables"]
     assert {"name": "event.type", "type": "string", "says": "type of the trigger"} in listed

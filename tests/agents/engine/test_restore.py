@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from agents.engine import changelog
+from agents.engine.errors import Refused
 from agents.engine.memory import MemoryLog
 from agents.engine.records import Entry
 from agents.engine.restore import Owned
@@ -65,6 +68,30 @@ async def test_a_kept_state_does_not_outlive_its_changelog() -> None:
     final = await counting.restored(log, counting.job(), None, kept=kept)
     assert final.position == -1
     assert len(final.table) == 0
+
+
+async def test_a_changelog_that_lost_its_beginning_is_refused() -> None:
+    """Records that were deleted, not compacted, may have held states: refused with the remedy, and a rebuild heals it.
+
+    After the rebuild the changelog is whole by itself, as long as what the rebuild wrote is there.
+    """
+    log = counting.memory_log()
+    counting.fill(log, 200, seed=9, keys=50)
+    job = counting.job(max_batch_records=20)
+    await run_to_end(log, job)
+    end = (await log.bounds(CHANGELOG, 0)).end
+    log.truncate(CHANGELOG, 0, end // 2)
+    with pytest.raises(Refused, match=r"deleted.*--rebuild"):
+        await counting.restored(log, job, 200)
+    expected, _ = counting.sequential(log, job)
+    await counting.restored(log, job, 200, rebuild=True)
+    again = await counting.restored(log, job, 200)
+    assert {key: again.table.at_rest(key) for key in again.table} == expected
+    log.truncate(CHANGELOG, 0, end)
+    assert len((await counting.restored(log, job, 200)).table) == len(expected)
+    log.truncate(CHANGELOG, 0, end + 5)
+    with pytest.raises(Refused, match="deleted"):
+        await counting.restored(log, job, 200)
 
 
 async def test_the_job_is_ready_before_anything_is_restored() -> None:
