@@ -6,10 +6,8 @@ from aiokafka import TopicPartition
 
 from agents.clients import kafka
 from agents.errors import AttuneError
-from agents.journal.publish import TOPIC_OF_KIND, Document, conflict, publish_document
+from agents.journal.publish import TOPIC_OF_KIND, check, conflict, publish_document
 from agents.settings import Settings
-from schemas.model import read_model
-from schemas.policy_reader import read_policy
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,15 +19,6 @@ class Published:
     version: str
     sha256: str
     sequence: int
-
-
-def check(kind: str, raw: bytes) -> Document:
-    """Return the document of bytes; raises InvalidPolicy or InvalidModel with everything that is wrong."""
-    if kind == "policy":
-        policy = read_policy(raw)
-        return Document(kind, policy.name, str(policy.version), raw)
-    model = read_model(raw)
-    return Document(kind, model.name, str(model.version), raw)
 
 
 async def publish(settings: Settings, kind: str, raw: bytes, *, approved_by: str) -> Published:

@@ -55,7 +55,7 @@ TOPOLOGY = (
     Agent(
         "coordinator",
         "ticks of the clock, activations of approved documents",
-        (topics.APPROVALS,),
+        (topics.APPROVALS, topics.POLICIES, topics.MODELS),
         (topics.JOURNAL,),
         group=COORDINATOR_GROUP,
     ),
@@ -83,30 +83,23 @@ TOPOLOGY = (
     ),
 )
 
-DEAD_LETTER_BYTES = 64 * 1024
-
 
 def router_job(router: Router, vault: Vault, *, name: str = ROUTER_GROUP, max_batch_records: int = 2_000) -> Job:
     """Return the router: stateless, one batch in flight, so that origins arrive in order."""
 
     def dead_letter(record: Record, error: BaseException) -> Output:
         """Seal the whole record: an interaction that was not understood may hold personal data anywhere."""
-        value = record.value
-        marks: list[tuple[str, bytes]] = []
-        if value is None:
-            marks.append((deadletter_envelope.NULL_VALUE, b"1"))
-        elif len(value) > DEAD_LETTER_BYTES:
-            marks.append((deadletter_envelope.TRUNCATED, str(len(value)).encode()))
-            value = value[:DEAD_LETTER_BYTES]
-        block = vault.seal(DEAD_LETTER_KEY, deadletter_envelope.pack(record.key, value or b""))
+        kept, marks = deadletter.cut(deadletter.Original(record.key, record.value, list(record.headers)))
+        block = vault.seal(DEAD_LETTER_KEY, deadletter_envelope.pack(kept))
         failure = deadletter.failure(
             record.topic, record.partition, record.offset, deadletter.Stage.TRANSFORMATION, "attune.router", error
         )
+        own = [(headers.CONTENT_TYPE, headers.AVRO), *deadletter.returns(record.headers)]
         return Output(
             topics.INTERACTIONS_DEAD,
             None,
             EMBEDDED.encode("DeadLetterEnvelope", block._asdict()),
-            [*deadletter.headers(record.headers, failure, encrypted=True), *marks],
+            [*deadletter.headers(own, failure, encrypted=True), *marks],
         )
 
     return Job(
@@ -143,15 +136,12 @@ def fold_job(
 
 def fold_dead_letter(record: Record, error: BaseException) -> Output:
     """Keep a journal record as it is: its key is a surrogate and its personal block is sealed already."""
-    value = record.value
-    marks: list[tuple[str, bytes]] = []
-    if value is not None and len(value) > DEAD_LETTER_BYTES:
-        marks.append((deadletter_envelope.TRUNCATED, str(len(value)).encode()))
-        value = value[:DEAD_LETTER_BYTES]
+    own = deadletter.original_headers(record.headers)
+    kept, marks = deadletter.cut(deadletter.Original(record.key, record.value, own))
     failure = deadletter.failure(
         record.topic, record.partition, record.offset, deadletter.Stage.TASK_PUT, "attune.fold", error
     )
-    return Output(topics.JOURNAL_DEAD, record.key, value, [*deadletter.headers(record.headers, failure), *marks])
+    return Output(topics.JOURNAL_DEAD, kept.key, kept.value, [*deadletter.headers(kept.headers, failure), *marks])
 
 
 def draw() -> str:

@@ -176,7 +176,7 @@ def _cloud_event_headers(name: str) -> dict[str, Any]:
             "description": "the customer's surrogate; never an identifier in the clear",
         },
         headers.CONTENT_TYPE: {"type": "string", "const": headers.AVRO.decode()},
-        headers.TRACEPARENT: {"type": "string", "description": "W3C trace context, passed on"},
+        headers.TRACEPARENT: {"type": "string", "description": "W3C trace context, passed on where it is valid"},
     }
     if name == "Interaction":
         properties[headers.PERSONAL] = {
@@ -203,15 +203,23 @@ def _dead_letter() -> dict[str, Any]:
         deadletter.EXCEPTION_MESSAGE: "words of the error, without values of the record",
         deadletter.EXCEPTION_STACKTRACE: "places of the error",
     }
+    marks = {
+        deadletter.TRUNCATED: "length of the value in bytes, where only its beginning is kept",
+        deadletter.TRUNCATED_KEY: "length of the key in bytes, where only its beginning is kept",
+        deadletter.TRUNCATED_HEADERS: "number of headers, where only the first are kept",
+        deadletter.REDRIVEN: "the dead letter that the record came back from; one for each return",
+    }
     return {
         "name": _DEAD_LETTER,
         "title": _DEAD_LETTER,
         "summary": "A record that could not be processed: its key, value and headers as they were, and headers that "
-        "say why. With header attune-encrypted = 1 the value is a DeadLetterEnvelope instead.",
+        "say why. With header attune-encrypted = 1 the value is a DeadLetterEnvelope instead, in which key, value and "
+        "headers are.",
         "contentType": "application/octet-stream",
         "headers": {
             "type": "object",
             "properties": {name: {"type": "string", "description": text} for name, text in texts.items()}
+            | {name: {"type": "string", "description": text} for name, text in marks.items()}
             | {deadletter.ENCRYPTED: {"type": "string", "const": "1"}},
         },
         "payload": {"type": "string", "format": "binary"},

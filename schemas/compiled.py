@@ -5,8 +5,9 @@ Interaction in six tenths of the time and writes it in half of it (tests/benchma
 what fastavro lets pass: a negative union or enum index, a float or a bool where an integer belongs.
 fastavro stays the judge: property tests hold that both read and write the same, and it resolves old schemas.
 
-A reader takes (value, start) and returns the record; a writer takes (record, start) and returns bytes. Both raise
-whatever comes first (IndexError, KeyError, TypeError, ValueError, struct.error); the codec says what it means.
+A reader takes (value, start) and returns the record; a writer takes (record, start) and returns bytes; a skipper looks
+for the last field without reading those before it. All raise whatever comes first (IndexError, KeyError, TypeError,
+ValueError, struct.error); the codec says what it means.
 Logical types are not looked at. Supported is what this contract's schemas use; anything else is a ValueError when
 the schema is compiled, at import.
 """
@@ -40,6 +41,19 @@ def compile_reader(schema: Any) -> Reader:
     name = source.read(schema, 1)
     source.add(1, f"if i != len(b): raise Overrun(i)\n return {name}")
     return source.run("read")  # type: ignore[no-any-return]
+
+
+def compile_skipper(schema: Any) -> Callable[[bytes, int], int]:
+    """Return a function of (value, start) that returns where the last field of a record begins.
+
+    It goes where the reader goes and builds nothing; what a reader takes, it takes in the same places or raises.
+    """
+    source = _Source()
+    source.add(0, "def skip(b, i):")
+    for field in schema["fields"][:-1]:
+        source.skip(field["type"], 1)
+    source.add(1, "return i")
+    return source.run("skip")  # type: ignore[no-any-return]
 
 
 def compile_writer(schema: Any) -> Writer:
@@ -184,6 +198,39 @@ class _Source:
         self.add(depth + 1, f"for _ in range({left}):")
         yield depth + 2
         next_count(depth + 1)
+
+    # -- skipping: each emits code that moves on to the byte behind a value
+
+    def skip(self, schema: Any, depth: int) -> None:
+        schema = self._named(schema)
+        if isinstance(schema, list):
+            self.add(depth, "n = b[i]; i += 1")
+            for index, branch in enumerate(schema):
+                self.add(depth, f"{'if' if index == 0 else 'elif'} n == {2 * index}:")
+                self.add(depth + 1, "pass")
+                self.skip(branch, depth + 1)
+            self.add(depth, 'else: raise ValueError("an index outside of the union")')
+        elif isinstance(schema, str):
+            self._skip_primitive(schema, depth)
+        elif schema["type"] == "enum":
+            self.add(depth, "i += 1")
+        elif schema["type"] == "map":
+            with self._blocks(depth) as inner:
+                self.skip("string", inner)
+                self.skip(schema["values"], inner)
+        else:
+            raise ValueError(f"Avro type {schema['type']} is not supported")
+
+    def _skip_primitive(self, kind: str, depth: int) -> None:
+        if kind in ("string", "bytes"):
+            self.add(depth, "n = b[i]; i += 1")
+            self.add(depth, "if n & 129: n, i = read_length(b, i - 1); i += n")
+            self.add(depth, "else: i += n >> 1")
+        elif kind in ("int", "long"):
+            self.add(depth, "while b[i] > 127: i += 1")
+            self.add(depth, "i += 1")
+        elif kind != "null":
+            raise ValueError(f"Avro type {kind} is not supported")
 
     # -- writing: each emits code that appends the bytes of an expression
 

@@ -1,8 +1,10 @@
 """Names of all headers, the values of ce_type, and the few headers that hold something composed.
 
-Header names are `str` and values `bytes`, as Kafka clients take them. CloudEvents 1.0, Kafka binary mode.
+Header names are `str` and values `bytes`, as Kafka clients take them. CloudEvents 1.0, Kafka binary mode. A value may
+also be null in Kafka: what reads headers of others takes that for an absent header.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -36,7 +38,20 @@ SUPPRESSION_STARTED: Final = "attune.suppression.started"
 SUPPRESSION_LIFTED: Final = "attune.suppression.lifted"
 CUSTOMER_STATE: Final = "attune.customer-state.changed"
 
+PASSED_ON: Final = frozenset({SPECVERSION, ID, TYPE, SOURCE, TIME, CONTENT_TYPE, TRACEPARENT})
+"""Headers of an interaction that stand in the journal as they stood there, where `passed_on` lets them pass."""
+
+LONGEST: Final = 2_048
+"""Bytes of one header that is passed on: what a fold keeps of all texts of an event together."""
+
+_TRACEPARENT_BYTES: Final = 128
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)(?:00(?=.{53}\Z)|(?!00)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?\Z"
+)
+
 Headers = list[tuple[str, bytes]]
+Foreign = Iterable[tuple[str, bytes | None]]
+"""Headers of a record that others wrote: a value may be null."""
 
 
 class Origin(NamedTuple):
@@ -77,12 +92,34 @@ class Position(NamedTuple):
         return cls(*map(int, parts))
 
 
-def first(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
-    """Return the value of the first header of that name, or None."""
+def first(headers: Foreign, name: str) -> bytes | None:
+    """Return the value of the first header of that name whose value is not null, or None."""
     for key, value in headers:
-        if key == name:
+        if key == name and value is not None:
             return value
     return None
+
+
+def is_traceparent(value: bytes) -> bool:
+    """Tell whether a value is a W3C trace context: version 00, or of a later version what begins like one."""
+    return len(value) <= _TRACEPARENT_BYTES and _TRACEPARENT.match(value) is not None
+
+
+def passed_on(headers: Foreign) -> Headers:
+    """Return those headers of an interaction that the journal has too: known, not null, a trace context if valid."""
+    return [
+        (name, value)
+        for name, value in headers
+        if name in PASSED_ON and value is not None and (name != TRACEPARENT or is_traceparent(value))
+    ]
+
+
+def size_of(headers: Foreign) -> int:
+    """Return how many bytes names and values have together."""
+    size = 0
+    for name, value in headers:
+        size += (len(name) if name.isascii() else len(name.encode())) + len(value or b"")
+    return size
 
 
 def rfc3339(time_ms: int) -> str:

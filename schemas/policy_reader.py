@@ -12,8 +12,8 @@ from schemas.yaml_nodes import Fields, Node, NodeFault, document
 LARGEST_DOCUMENT: Final = 500_000
 MOST_ACTIONS: Final = 500
 
-_ID: Final = r"[a-z0-9]+(-[a-z0-9]+)*"
-_ID_SAYS: Final = "an id of small letters, digits and single hyphens"
+_ID: Final = r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*"
+_ID_SAYS: Final = "an id of small letters, digits and single hyphens, at most 64"
 
 _PACK: Final = ("name", "version", "description", "triggers", "actions")
 _REQUIRED: Final = ("id", "issue", "group", "class", "propensity", "value_minor", "validity", "treatments")

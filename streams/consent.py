@@ -1,7 +1,9 @@
 """Consent per purpose and channel.
 
 Marketing needs consent given; service and transactional actions are allowed unless withdrawn; mandatory ones
-need none. Of the words on `purpose/CHANNEL` and `purpose/*` the newest counts; at one moment the withdrawal.
+need none. Of the words on `purpose/CHANNEL` and `purpose/*` the newest counts; at one moment the withdrawal. A word
+that is ahead of the clock counts as said when it was heard (`streams.meaning.as_heard`), so that a yes of a source
+whose clock is fast never outlasts a no that was said after it was heard.
 """
 
 from collections.abc import Mapping

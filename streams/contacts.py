@@ -1,5 +1,6 @@
 """What became of actions; and every contact, whole for a while, in aggregates for ever."""
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
@@ -11,10 +12,13 @@ from streams.errors import BadEvent
 from streams.meaning import Event
 
 LONGEST_TEXTS: Final = 2_048
-"""Characters that the text fields of one event may have together."""
+"""Bytes in UTF-8 that the text fields of one event may have together."""
 
 KEPT_ATTRIBUTES: Final = 1_024
-"""Characters of attributes that are kept with a contact; more of them are left out as a whole."""
+"""Bytes in UTF-8 of attributes that are kept with a contact; more of them are left out as a whole."""
+
+LONGEST_CHARACTER: Final = 4
+"""Bytes: few characters are not counted again as bytes."""
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Contact).decode
@@ -27,8 +31,14 @@ def sent(customer: Customer, event: Event) -> None:
 
 
 def reached(customer: Customer, event: Event) -> None:
-    """Fold delivery, opening, click, silence or bounce: it was dispatched, whether or not that was reported."""
+    """Fold delivery, opening, click or silence: it was dispatched, whether or not that was reported."""
     queue.leave(customer, event["decision_id"])
+
+
+def bounced(customer: Customer, event: Event) -> None:
+    """Fold `message.bounced`: it reached nobody, so that the action counts as never proposed, reported sent or not."""
+    if event["decision_id"]:
+        queue.undo(customer, event["decision_id"])
 
 
 def withheld(customer: Customer, event: Event) -> None:
@@ -57,7 +67,8 @@ def rejected(customer: Customer, event: Event) -> None:
 
 def identity(event: Event) -> bytes:
     """Return a digest of what tells an event from every other one: its source and its id there."""
-    return blake2b(f"{event['source']} {event['event_id']}".encode(), digest_size=DIGEST_BYTES).digest()
+    source = event["source"]
+    return blake2b(f"{len(source)}:{source}{event['event_id']}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def whole(customer: Customer) -> list[Contact]:
@@ -81,7 +92,7 @@ def note(customer: Customer, event: Event, known_as: bytes) -> None:
         customer.first_seen_ms = at
     customer.events += 1
     attributes = event["attributes"]
-    if attributes and sum(map(len, attributes)) + sum(map(len, attributes.values())) > KEPT_ATTRIBUTES:
+    if attributes and _bytes((*attributes, *attributes.values())) > KEPT_ATTRIBUTES:
         attributes = {}
     recent = customer.recent
     recent.append(
@@ -110,7 +121,15 @@ def check(event: Event) -> None:
     kind, id_ = event["type"], event["event_id"]
     if not kind or not id_:
         raise BadEvent("type or event_id is empty; give each event a type, and an id that tells duplicates")
-    length = len(kind) + len(id_) + len(event["source"]) + len(event["touchpoint"]) + len(event["currency"])
-    length += len(event["reference"] or "") + len(event["decision_id"] or "")
+    source, touchpoint, currency = event["source"], event["touchpoint"], event["currency"]
+    about, answers = event["reference"] or "", event["decision_id"] or ""
+    length = len(kind) + len(id_) + len(source) + len(touchpoint) + len(currency) + len(about) + len(answers)
+    if length * LONGEST_CHARACTER <= LONGEST_TEXTS:
+        return
+    length = _bytes((kind, id_, source, touchpoint, currency, about, answers))
     if length > LONGEST_TEXTS:
-        raise BadEvent(f"the text fields have {length} characters, at most {LONGEST_TEXTS} are kept; shorten them")
+        raise BadEvent(f"the text fields have {length} bytes, at most {LONGEST_TEXTS} are kept; shorten them")
+
+
+def _bytes(texts: Iterable[str]) -> int:
+    return sum(len(text.encode()) for text in texts)

@@ -21,11 +21,22 @@ DIGEST_BYTES: Final = 8
 CLOSED_CASES: Final = 32
 """So many closed cases are remembered, so that an opening that arrives late does not open them again."""
 
+OPEN_CASES: Final = 400
+"""So many open cases and disputes a customer may have; open ones are never forgotten."""
+
+LONGEST_REFERENCE: Final = 200
+"""Bytes in UTF-8 of the reference and the event id of a word on a case. Longer ones are refused and not digested:
+people look cases up by their reference, and evidence quotes event ids."""
+
 EVIDENCE: Final = 32
 """So many event ids are kept as evidence of one suppression."""
 
 PROPOSALS: Final = 128
 """So many actions are remembered with when they were last proposed."""
+
+QUEUED: Final = 64
+"""So many actions may wait, and one that won beside mandatory ones that fill the queue; with as many waiting,
+candidates are ALREADY_QUEUED until some are dispatched or expire."""
 
 
 class Contact(Struct, array_like=True, gc=False, frozen=True):
@@ -44,12 +55,15 @@ class Contact(Struct, array_like=True, gc=False, frozen=True):
 
 
 class Case(Struct, array_like=True, gc=False, frozen=True):
-    """The newest word on one case or dispute; see streams/cases.py for what is newest."""
+    """The newest word on one case or dispute; see streams/cases.py for what is newest.
+
+    `place` is 0, or where the word stands in the journal if it was ahead of the clock.
+    """
 
     at_ms: int
     rank: int
     is_dispute: bool
-    event_id: str
+    place: int = 0
 
 
 class Consent(Struct, array_like=True, gc=False, frozen=True):
@@ -68,10 +82,7 @@ class Hold(Struct, array_like=True, gc=False, frozen=True):
 
 
 class Queued(Struct, array_like=True, gc=False, frozen=True):
-    """An action that was emitted and is not confirmed as dispatched.
-
-    `before_ms` is when the same action had been proposed before, 0 if never: a recall goes back to it.
-    """
+    """An action that was emitted and is not confirmed as dispatched."""
 
     action_id: str
     issue: str
@@ -81,14 +92,19 @@ class Queued(Struct, array_like=True, gc=False, frozen=True):
     action_class: str
     decided_ms: int
     valid_until_ms: int
-    before_ms: int
 
 
 class Proposal(Struct, array_like=True, gc=False, frozen=True):
-    """When an action was last proposed."""
+    """When an action was last proposed, and by which decision.
+
+    `before_ms` is when it had been proposed before, 0 if never: what did not reach the customer goes back to it. Then
+    `decision_id` is empty, for that time can no longer be taken back.
+    """
 
     at_ms: int
     action_class: str
+    decision_id: str = ""
+    before_ms: int = 0
 
 
 class Customer(Struct, array_like=True, gc=False, tag="customer"):

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from schemas.policy import Treatment
 from schemas.vocabulary import ActionClass, ReasonCode
 from streams import consent
-from streams.customer import PROPOSALS, Customer, Proposal, Queued
+from streams.customer import PROPOSALS, QUEUED, Customer, Proposal, Queued
 from streams.emit import NO_ACTION, PROPOSED, Outbox
 from streams.plan import UNDECIDED, Candidate, Plan
 from streams.situation import Situation
@@ -56,11 +56,14 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     place = 0
     removed_priority, removed_reason = -1.0, NO_CANDIDATES
     candidates = plan.candidates.get(trigger, ())
+    room = QUEUED - len(situation.customer.queue)
     for candidate in candidates:
         value = _value(candidate, situation)
         weight = candidate.weights.get(trigger, candidate.weight)
         priority = candidate.propensity * weight * value * candidate.lever
         outcome = _engagement(candidate, plan, situation) or _contact(candidate, situation, priority)
+        if len(chosen) >= room and not isinstance(outcome, str):
+            outcome = ALREADY_QUEUED
         if isinstance(outcome, str):
             reasons.append(outcome)
             if priority > removed_priority:
@@ -140,7 +143,8 @@ def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbo
     last = customer.proposals.get(action.id)
     channel = candidate.channel_of[treatment.id]
     valid_until = now_ms + action.validity_ms
-    customer.queue[outbox.next_id()] = Queued(
+    decision_id = outbox.next_id()
+    customer.queue[decision_id] = Queued(
         action.id,
         action.issue,
         action.group,
@@ -149,9 +153,9 @@ def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbo
         candidate.action_class,
         now_ms,
         valid_until,
-        last.at_ms if last is not None else 0,
     )
-    customer.proposals[action.id] = Proposal(now_ms, candidate.action_class)
+    before_ms = last.at_ms if last is not None else 0
+    customer.proposals[action.id] = Proposal(now_ms, candidate.action_class, decision_id, before_ms)
     if len(customer.proposals) > PROPOSALS:
         _forget(customer)
     outbox.decision(

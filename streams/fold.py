@@ -36,7 +36,7 @@ CONTACTS: Final[Mapping[EventType, Handler]] = {
     EventType.MESSAGE_DELIVERED: contacts.reached,
     EventType.MESSAGE_OPENED: contacts.reached,
     EventType.MESSAGE_CLICKED: contacts.reached,
-    EventType.MESSAGE_BOUNCED: contacts.reached,
+    EventType.MESSAGE_BOUNCED: contacts.bounced,
     EventType.MESSAGE_IGNORED: contacts.reached,
     EventType.MESSAGE_WITHHELD: contacts.withheld,
     EventType.OFFER_PRESENTED: contacts.presented,
@@ -48,5 +48,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     kind.value: handler for source in (SHOP, BILLING, SERVICE, CONSENT, CONTACTS) for kind, handler in source.items()
 }
 """By the plain text of the type, which is what a decoded event holds."""
+
+WORDS: Final = frozenset(kind.value for kind in (*BILLING, *SERVICE, *CONSENT)) - {EventType.COMPLAINT.value}
+"""Types of which the newest word on a matter counts; `streams.meaning.as_heard` says when a word is newer."""
 
 DECLARED: Final[Mapping[str, EventType]] = {kind.value: kind for kind in EventType}

@@ -76,11 +76,12 @@ class Conditions:
         handed, handed_for = self._handed, self._handed_for
         for variable, name, compute in variables:
             if handed_for[variable] != turn:
-                handed_for[variable] = turn
                 value = compute(situation)
                 if value != handed[variable]:
                     self._context.add_variable(name, value)
                     handed[variable] = value
+                # Last: where computing raised, the next condition must not see the value of the customer before.
+                handed_for[variable] = turn
         self._results[index] = result = execute(self._context) is True
         self._known_for[index] = turn
         return result

@@ -1,6 +1,6 @@
 """Actions in flight: emitted and not confirmed as dispatched. They can be recalled, and expire."""
 
-from streams.customer import Customer, Queued
+from streams.customer import Customer, Proposal, Queued
 
 
 def leave(customer: Customer, decision_id: str | None) -> None:
@@ -14,13 +14,20 @@ def release(customer: Customer, decision_id: str) -> Queued | None:
     queued = customer.queue.pop(decision_id, None)
     if queued is None:
         return None
-    last = customer.proposals.get(queued.action_id)
-    if last is not None and last.at_ms == queued.decided_ms:
-        if queued.before_ms:
-            customer.proposals[queued.action_id] = type(last)(queued.before_ms, last.action_class)
-        else:
-            del customer.proposals[queued.action_id]
+    _take_back(customer, queued.action_id, decision_id)
     return queued
+
+
+def undo(customer: Customer, decision_id: str) -> None:
+    """Release an action that went out and did not arrive: also one that is no longer in the queue.
+
+    What is known of it then is its action's last proposal; of an earlier one there is nothing left to release.
+    """
+    if release(customer, decision_id) is None:
+        for action_id, last in customer.proposals.items():
+            if last.decision_id == decision_id:
+                _take_back(customer, action_id, decision_id)
+                return
 
 
 def expire(customer: Customer, now_ms: int) -> None:
@@ -28,3 +35,13 @@ def expire(customer: Customer, now_ms: int) -> None:
     expired = [id_ for id_, queued in customer.queue.items() if queued.valid_until_ms < now_ms]
     for id_ in expired:
         del customer.queue[id_]
+
+
+def _take_back(customer: Customer, action_id: str, decision_id: str) -> None:
+    last = customer.proposals.get(action_id)
+    if last is None or last.decision_id != decision_id:
+        return
+    if last.before_ms:
+        customer.proposals[action_id] = Proposal(last.before_ms, last.action_class)
+    else:
+        del customer.proposals[action_id]

@@ -19,8 +19,8 @@ from streams.decision import decide
 from streams.documents import Documents
 from streams.emit import NO_ACTION, Outbox, Output
 from streams.errors import BadEvent
-from streams.fold import DECLARED, HANDLERS
-from streams.meaning import Changed
+from streams.fold import DECLARED, HANDLERS, WORDS
+from streams.meaning import Changed, Event, as_heard
 from streams.partition import PARTITION_KEY, Active, Partition
 from streams.plan import Plan, reference
 from streams.situation import Situation
@@ -33,6 +33,8 @@ ACTIVATION: Final = JournalKind.ACTIVATION.value.encode()
 SURROGATE_LENGTH: Final = 32
 UNDECLARED_TYPES: Final = 100
 """So many undeclared types are counted by name, the rest together under the empty name."""
+COUNTED_NAME: Final = 64
+"""So many characters of such a name count; types that begin alike are counted together."""
 
 
 class Table(Protocol):
@@ -113,7 +115,10 @@ class Core:
         handler = HANDLERS.get(kind)
         changed: Changed | None = None
         if handler is not None:
-            changed = handler(customer, event)
+            word: Event = event
+            if now_ms > partition.clock_ms and kind in WORDS:
+                word = as_heard(event, clock.newest(partition), record.offset)
+            changed = handler(customer, word)
         elif kind not in DECLARED:
             _count_undeclared(partition, kind)
         contacts.note(customer, event, known_as)
@@ -210,5 +215,7 @@ def _expect(body: Mapping[str, Any], field: str) -> None:
 
 def _count_undeclared(partition: Partition, kind: str) -> None:
     counts = partition.undeclared
-    name = kind if kind in counts or len(counts) < UNDECLARED_TYPES else ""
+    name = kind[:COUNTED_NAME]
+    if name not in counts and len(counts) >= UNDECLARED_TYPES:
+        name = ""
     counts[name] = counts.get(name, 0) + 1

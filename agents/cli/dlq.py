@@ -198,6 +198,11 @@ def _text(value: bytes | None) -> str | dict[str, str] | None:
         return {"base64": base64.b64encode(value).decode()}
 
 
+def _of(whole: int | None) -> str:
+    """Say that this is the beginning of something longer."""
+    return "" if whole is None else f" of {whole:,}"
+
+
 def _print_list(letters: list[Any]) -> None:
     from rich import box
     from rich.console import Console
@@ -216,7 +221,12 @@ def _print_list(letters: list[Any]) -> None:
         place = f"{found.topic}/{found.partition}/{found.offset}"
         why = f"{found.exception_class.rpartition('.')[2]}: {found.message}"
         table.add_row(
-            letter.id, iso(letter.appended_ms)[:19], place, found.stage, str(letter.redriven or ""), escape(why)
+            escape(letter.id),
+            iso(letter.appended_ms)[:19],
+            escape(place),
+            escape(found.stage),
+            str(letter.redriven or ""),
+            escape(why),
         )
     Console().print(table)
 
@@ -237,15 +247,14 @@ def _print_letter(plain: dict[str, Any], size: int | None) -> None:
         "why": f"{plain['exception_class']}: {plain['reason']}",
         "sealed": "yes" if plain["sealed"] else "no",
         "returned before": str(plain["redriven"]),
-        "key": str(plain["key"]),
-        "value": "none"
-        if size is None
-        else f"{size:,} bytes" + (f" of {plain['truncated']:,}" if plain["truncated"] else ""),
+        "key": str(plain["key"]) + _of(plain["truncated_key"]),
+        "value": "none" if size is None else f"{size:,} bytes" + _of(plain["truncated"]),
+        "headers": f"{len(plain['headers']):,}" + _of(plain["truncated_headers"]),
     }
     for name, text in rows.items():
         table.add_row(f"[bold]{name}[/bold]", escape(text or "-"))
     for name, value in plain["headers"]:
-        table.add_row("[bold]header[/bold]", escape(f"{name} = {value}"))
+        table.add_row("[bold]header[/bold]", escape(f"{name} = {'(null)' if value is None else value}"))
     console = Console(soft_wrap=True)
     console.print(table)
     if plain["record"] is not None:

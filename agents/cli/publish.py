@@ -80,8 +80,7 @@ def publish(
 
 def _latest_ms(settings: Settings) -> int:
     """Return the latest time that the fold will not refuse; data with a clock of its own may lie in any year."""
-    from agents.inbound.interaction_line import LATEST_MS
-    from streams.clock import AHEAD_MS
+    from streams.clock import AHEAD_MS, LATEST_MS
 
     return LATEST_MS if settings.journal.clock == "watermarks" else int(time.time() * 1000) + AHEAD_MS
 

@@ -1,7 +1,8 @@
 """Keys of personal data, one per customer.  Erasing a key erases what was sealed under it, in every copy of the log."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import redis.asyncio
 
@@ -13,6 +14,13 @@ _PREFIX = "attune:key:"
 
 class KeyErased(LookupError):
     """No key of that id exists: it was erased, or never made."""
+
+
+class KeyNotFetched(LookupError):
+    """A key that is to be used was not fetched, or others have taken its place: fetch it and try again."""
+
+    retry_later = True
+    quotes_no_values = True
 
 
 class KeyStore(Protocol):
@@ -64,22 +72,58 @@ class ValkeyKeyStore:
         return bool(await self._client.delete(_PREFIX + key_id))
 
 
-class Vault:
-    """Keys fetched ahead for a run of records, then used without waiting; keeps the most recent ones."""
+class _Held(NamedTuple):
+    key: bytes
+    since: float
 
-    def __init__(self, store: KeyStore, *, kept: int = 50_000) -> None:
+
+class Vault:
+    """Keys fetched ahead for a run of records, then used without waiting; keeps the most recent ones.
+
+    A key that was erased meanwhile is known here for a while yet, and what is sealed under it then can never be
+    opened: the data are lost, not exposed.  Keys are asked for again after `seconds`, so that this lasts no longer
+    than that and the run of records which was begun by then.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        *,
+        kept: int = 50_000,
+        seconds: float = 60.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the store; at least the `kept` keys that were used last stay, at most twice as many."""
         self._store = store
         self._kept = kept
-        self._keys: dict[str, bytes] = {}
+        self._seconds = seconds
+        self._now = now
+        self._young: dict[str, _Held] = {}
+        self._old: dict[str, _Held] = {}
 
     async def fetch(self, key_ids: Sequence[str]) -> None:
         """Make keys usable; raises redis.ConnectionError when the store is away."""
-        missing = [key_id for key_id in key_ids if key_id not in self._keys]
-        if len(self._keys) + len(missing) > self._kept:
-            self._keys.clear()
-            missing = list(key_ids)
-        self._keys |= await self._store.get_or_create(missing)
+        now = self._now()
+        wanted: list[str] = []
+        for key_id in key_ids:
+            held = self._young.get(key_id) or self._old.get(key_id)
+            if held is None or now - held.since > self._seconds:
+                wanted.append(key_id)
+            else:
+                self._young[key_id] = held
+        found = await self._store.get_or_create(wanted) if wanted else {}
+        for key_id in wanted:
+            if key_id in found:
+                self._young[key_id] = _Held(found[key_id], now)
+            else:
+                self._young.pop(key_id, None)
+                self._old.pop(key_id, None)
+        if len(self._young) > self._kept:
+            self._old, self._young = self._young, {}
 
     def seal(self, key_id: str, plaintext: bytes) -> Sealed:
-        """Encrypt under a key that was fetched."""
-        return sealing.seal(key_id, self._keys[key_id], plaintext)
+        """Encrypt under a key that was fetched; raises KeyNotFetched."""
+        held = self._young.get(key_id) or self._old.get(key_id)
+        if held is None:
+            raise KeyNotFetched(f"key {key_id} was not fetched")
+        return sealing.seal(key_id, held.key, plaintext)

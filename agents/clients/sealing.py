@@ -30,7 +30,7 @@ def unseal(block: Sealed, key: bytes) -> bytes:
     """Decrypt; raises CannotOpen."""
     try:
         return AESGCM(key).decrypt(block.nonce, block.ciphertext, block.key_id.encode())
-    except InvalidTag:
+    except (InvalidTag, ValueError):  # the latter for a nonce of no possible length
         raise CannotOpen(
             f"the block does not open with key {block.key_id}: it was changed, or the key was replaced"
         ) from None

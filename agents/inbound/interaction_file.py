@@ -9,7 +9,8 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from agents.inbound.interaction_line import LATEST_MS, BadLine, Fault, Item, parse
+from agents.inbound.interaction_line import BadLine, Fault, Item, parse
+from streams.clock import LATEST_MS
 from streams.fold import DECLARED
 
 KEPT_FAULTS: Final = 20

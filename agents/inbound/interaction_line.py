@@ -12,6 +12,7 @@ from typing import Any, Final
 from agents.inbound.interaction_fields import FIELDS, KEY, PERSONAL, kind_of, milliseconds, misfits
 from schemas.codec import EMBEDDED
 from streams import contacts
+from streams.clock import LATEST_MS
 from streams.customer import Customer
 from streams.errors import BadEvent
 from streams.fold import HANDLERS
@@ -19,8 +20,6 @@ from streams.fold import HANDLERS
 Item = tuple[str, dict[str, Any]]
 """Key and Interaction, as the publisher takes them."""
 
-LATEST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999: headers carry times as text."""
 MAX_MESSAGE_BYTES: Final = 256_000
 """The router's limit (a test compares them)."""
 

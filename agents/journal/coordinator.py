@@ -3,6 +3,9 @@
 Each kind has a sequence that only grows (a tick its time, an activation the offset of its
 approval) and the fold passes over what is not newer.  So retries are harmless, and so are two
 coordinators.
+
+An approval whose document is missing or cannot be read is passed over, as is garbage: it is logged with
+its offset, the reason and what to do, and counted.
 """
 
 import asyncio
@@ -10,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from agents.journal.approval import Find, examine
 from schemas import headers as names
 from schemas import versions
 from schemas.codec import EMBEDDED, Codec
@@ -50,20 +54,27 @@ class Coordinator:
         partitions: int,
         producer: Producer,
         approvals: Consumer,
+        find: Find,
         codec: Codec = EMBEDDED,
         tick_seconds: float | None = 1.0,
         now_ms: Any = None,
     ) -> None:
-        """Take clients that are started; `tick_seconds` None leaves the clock to watermarks in the stream."""
+        """Take clients that are started, and what finds documents.
+
+        `tick_seconds` None leaves the clock to watermarks in the stream.
+        """
         self._journal = journal
         self._partitions = partitions
         self._producer = producer
         self._approvals = approvals
+        self._find = find
         self._codec = codec
         self._tick_seconds = tick_seconds
         self._now_ms = now_ms
         self.activated = 0
         """Activations written since the start."""
+        self.passed_over = 0
+        """Approvals that became no activation since the start."""
 
     async def run(self) -> None:
         """Write ticks and activations until cancelled; an error of a client ends it."""
@@ -89,10 +100,10 @@ class Coordinator:
     async def _activation(self, record: Any) -> None:
         try:
             body = self._codec.decode(record.value, "Control")["body"]
-            if "sha256" not in body:
-                raise ContractError("an approval must be an Activation")
+            await examine(body, self._find)
         except ContractError as error:
-            logger.error("approval %s/%d passed over: %s", record.topic, record.offset, error)
+            self.passed_over += 1
+            logger.error("approval %s/%d/%d passed over: %s", record.topic, record.partition, record.offset, error)
             return
         await self._everywhere(b"activation", {**body, "sequence": record.offset})
         self.activated += 1

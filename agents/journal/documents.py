@@ -37,7 +37,16 @@ class Documents(Mapping[str, bytes]):
         partitions = [TopicPartition(topic, 0) for topic in (POLICIES, MODELS)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
+        await self._read_on(consumer)
+
+    async def find(self, consumer: Any, sha256: str) -> bytes | None:
+        """Return a document, None if there is none; all that was durable before the call is known by then."""
+        if sha256 not in self:
+            await (self._read_on(consumer) if consumer.assignment() else self.read(consumer))
+        return self.get(sha256)
+
+    async def _read_on(self, consumer: Any) -> None:
+        ends = await consumer.end_offsets(consumer.assignment())
         for tp, end in ends.items():
             while await consumer.position(tp) < end:
                 self._take(await consumer.getmany(tp, timeout_ms=200))

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from schemas import headers as names
 from schemas.codec import EMBEDDED, Codec
+from schemas.model import read_model
+from schemas.policy_reader import read_policy
 from schemas.topics import APPROVALS, MODELS, POLICIES
 
 TOPIC_OF_KIND = {"policy": POLICIES, "model": MODELS}
@@ -36,8 +38,21 @@ class Document:
 
     @property
     def key(self) -> bytes:
-        """Key in its compacted topic."""
-        return f"{self.kind}/{self.name}/{self.version}".encode()
+        """Key in its compacted topic, digest and all: two that race for one version do not replace each other."""
+        return f"{self.kind}/{self.name}/{self.version}/{self.sha256}".encode()
+
+    def same_version(self, key: bytes | None) -> bool:
+        """Return whether a key of its topic has the same name and version; neither holds a slash."""
+        return key is not None and key.split(b"/")[:3] == self.key.split(b"/")[:3]
+
+
+def check(kind: str, raw: bytes) -> Document:
+    """Return the document of bytes; raises InvalidPolicy or InvalidModel with everything that is wrong."""
+    if kind == "policy":
+        policy = read_policy(raw)
+        return Document(kind, policy.name, str(policy.version), raw)
+    model = read_model(raw)
+    return Document(kind, model.name, str(model.version), raw)
 
 
 async def publish_document(
@@ -79,7 +94,7 @@ def conflict(document: Document, records: Sequence[Any]) -> str | None:
     version with other bytes is refused; the same bytes again are harmless.
     """
     for record in records:
-        if record.key == document.key and record.value is not None:
+        if document.same_version(record.key) and record.value is not None:
             digest = hashlib.sha256(record.value).hexdigest()
             if digest != document.sha256:
                 return (

@@ -1,7 +1,7 @@
 """Dead letters: what failed where and why, and the record as it was.
 
-A dead letter of the interactions is sealed whole, since what was not understood may hold personal data anywhere;
-one of the journal stands as it was, since its key is a surrogate and its personal block is sealed already.
+A dead letter of the interactions is sealed whole, headers too, since what was not understood may hold personal data
+anywhere; one of the journal stands as it was, since its key is a surrogate and its personal block is sealed already.
 """
 
 import dataclasses
@@ -16,13 +16,12 @@ from schemas import deadletter, deadletter_envelope, topics
 from schemas import headers as names
 from schemas.catalogue import CATALOGUE, FOREVER
 from schemas.codec import decode_by_fingerprint, fingerprint_of
+from schemas.deadletter import Original
 from schemas.errors import ContractError
 from schemas.sealed import Sealed
 
 TOPICS = {"interactions": topics.INTERACTIONS_DEAD, "journal": topics.JOURNAL_DEAD}
 """Short names of the dead-letter topics."""
-
-_OWN = frozenset({deadletter_envelope.NULL_VALUE, deadletter_envelope.TRUNCATED})
 
 Opener = Callable[[Sealed], Awaitable[bytes]]
 """Opens a sealed block with the key store; raises AttuneError where its key is gone."""
@@ -35,14 +34,6 @@ class Cluster(NamedTuple):
     consumer: Any
 
 
-class Original(NamedTuple):
-    """A record as it was before it became a dead letter; of a truncated one `value` is the beginning."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Letter:
     """One dead letter as it stands in its topic."""
@@ -53,7 +44,7 @@ class Letter:
     appended_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
 
     @property
     def id(self) -> str:
@@ -75,19 +66,33 @@ class Letter:
 
     @property
     def sealed(self) -> bool:
-        """Whether key and value are in an envelope."""
+        """Whether key, value and headers are in an envelope."""
         return names.first(self.headers, deadletter.ENCRYPTED) is not None
 
     @property
     def truncated(self) -> int | None:
         """Length of the original value, bytes, if only its beginning was kept."""
-        value = names.first(self.headers, deadletter_envelope.TRUNCATED)
-        return None if value is None else int(value)
+        return self._mark(deadletter.TRUNCATED)
+
+    @property
+    def truncated_key(self) -> int | None:
+        """Length of the original key, bytes, if only its beginning was kept."""
+        return self._mark(deadletter.TRUNCATED_KEY)
+
+    @property
+    def truncated_headers(self) -> int | None:
+        """How many headers there were, if only the first were kept."""
+        return self._mark(deadletter.TRUNCATED_HEADERS)
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything of the record was kept."""
+        return self.truncated is None and self.truncated_key is None and self.truncated_headers is None
 
     @property
     def redriven(self) -> int:
         """How often the record was returned before it failed this time."""
-        return sum(name == deadletter_envelope.REDRIVEN for name, _ in self.headers)
+        return sum(name == deadletter.REDRIVEN for name, _ in self.headers)
 
     @property
     def expires_ms(self) -> int | None:
@@ -112,8 +117,14 @@ class Letter:
             "reason": found.message,
             "sealed": self.sealed,
             "truncated": self.truncated,
+            "truncated_key": self.truncated_key,
+            "truncated_headers": self.truncated_headers,
             "redriven": self.redriven,
         }
+
+    def _mark(self, name: str) -> int | None:
+        found = deadletter.number(names.first(self.headers, name))
+        return None if found < 0 else found
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,20 +188,18 @@ async def one(cluster: Cluster, text: str) -> Letter:
 
 async def original(letter: Letter, opener: Opener) -> Original:
     """Return the record as it was, byte for byte; AttuneError where it cannot be opened."""
-    headers = [(name, value) for name, value in deadletter.original_headers(letter.headers) if name not in _OWN]
-    gone = names.first(letter.headers, deadletter_envelope.NULL_VALUE) is not None
     if not letter.sealed:
-        return Original(letter.key, None if gone else letter.value, headers)
+        own = [header for header in deadletter.original_headers(letter.headers) if header[0] != names.POSITION]
+        return Original(letter.key, letter.value, own)
     try:
         envelope = decode_by_fingerprint(fingerprint_of("DeadLetterEnvelope"), letter.value, "DeadLetterEnvelope")
         block = Sealed(envelope["key_id"], envelope["nonce"], envelope["ciphertext"])
-        key, value = deadletter_envelope.unpack(await opener(block))
+        return deadletter_envelope.unpack(await opener(block))
     except ContractError as error:
         raise AttuneError(
             f"dead letter {letter.id} says it is sealed and holds no envelope: {error}",
             f"see with another tool what stands at {letter.place}",
         ) from error
-    return Original(key, None if gone else value, headers)
 
 
 async def record_at(consumer: Any, tp: TopicPartition, offset: int) -> Any | None:
@@ -236,5 +245,9 @@ def _letter(record: Any) -> Letter:
 
 
 def iso(time_ms: int) -> str:
-    """Write milliseconds since 1970 as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Write milliseconds since 1970 as ISO 8601 in UTC; what no calendar has as the number."""
+    try:
+        moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,16 +6,18 @@ left no trace of it.  Control records are not returned: ticks follow by themselv
 """
 
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from aiokafka import TopicPartition
 
 from agents.errors import AttuneError
-from agents.ops.deadletters import Cluster, Letter, Opener, Original, original, record_at, records
-from schemas import deadletter_envelope, identity, topics
+from agents.ops.deadletters import Cluster, Letter, Opener, original, record_at, records
+from schemas import deadletter, identity, topics
 from schemas import headers as names
 from schemas.codec import FRAME_LENGTH, frame
+from schemas.deadletter import Original
 
 _OF_THE_JOURNAL = frozenset({names.KIND, names.ORIGIN, names.SCHEMA})
 
@@ -36,7 +38,7 @@ class Return:
     partition: int | None
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, bytes | None]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,9 +57,14 @@ class Redrive:
 
     async def send(self, producer: Any, wanted: Return) -> str:
         """Send it and wait until it is durable; return its place.  `producer` is aiokafka's, idempotent, started."""
-        sent = await producer.send_and_wait(
-            wanted.topic, wanted.value, key=wanted.key, partition=wanted.partition, headers=wanted.headers
-        )
+        if wanted.key is None and wanted.value is None:  # which aiokafka sends in batches only
+            batch = producer.create_batch()
+            batch.append(key=None, value=None, timestamp=int(time.time() * 1000), headers=wanted.headers)
+            sent = await (await producer.send_batch(batch, wanted.topic, partition=wanted.partition or 0))
+        else:
+            sent = await producer.send_and_wait(
+                wanted.topic, wanted.value, key=wanted.key, partition=wanted.partition, headers=wanted.headers
+            )
         return f"{sent.topic}/{sent.partition}/{sent.offset}"
 
     async def done(self, letters: Collection[Letter]) -> set[str]:
@@ -75,7 +82,7 @@ class Redrive:
             start = (await consumer.offsets_for_times({tp: since}))[tp]
             if start is not None:
                 async for record in records(consumer, tp, start.offset, end):
-                    found |= {value.decode() for name, value in record.headers if name == deadletter_envelope.REDRIVEN}
+                    found |= {value.decode() for _, value in deadletter.returns(record.headers)}
         return found & {letter.place for letter in letters}
 
     async def _interaction(self, letter: Letter) -> Return:
@@ -86,14 +93,13 @@ class Redrive:
                 "only what the router refused goes back there",
             )
         partitions = await self._partitions()
-        record = await original(letter, self.opener) if letter.truncated is None else await self._whole(letter)
+        record = await self._whole(letter)
         partition = failure.partition if failure.partition in partitions else None
         return Return(letter, topics.INTERACTIONS, partition, record.key, record.value, _marked(letter, record.headers))
 
     async def _journal_record(self, letter: Letter) -> Return:
-        record = await original(letter, self.opener) if letter.truncated is None else await self._whole(letter)
-        headers = dict(record.headers)
-        kind = headers.get(names.KIND, b"").decode(errors="replace")
+        record = await self._whole(letter)
+        kind = (names.first(record.headers, names.KIND) or b"").decode(errors="replace")
         if kind != "interaction":
             raise CannotRedrive(
                 f"{letter.id}: it is a {kind or 'record of no kind'}, only interactions go back",
@@ -105,45 +111,47 @@ class Redrive:
                 f"{letter.id}: it has no surrogate as its key or no framed value, so no router wrote it",
                 f"find out who writes to {topics.JOURNAL}",
             )
-        fingerprint = headers.get(names.SCHEMA, b"").decode("ascii", "replace")
+        fingerprint = (names.first(record.headers, names.SCHEMA) or b"").decode("ascii", "replace")
         framed = frame(await self.frame_id(fingerprint)) + record.value[FRAME_LENGTH:]
         own = [(name, value) for name, value in record.headers if name not in _OF_THE_JOURNAL]
         return Return(
             letter,
             topics.INTERACTIONS,
-            await self._origin_partition(headers),
+            await self._origin_partition(record),
             identity.surrogate_key(customer),
             framed,
             _marked(letter, own),
         )
 
-    async def _origin_partition(self, headers: dict[str, bytes]) -> int | None:
+    async def _origin_partition(self, record: Original) -> int | None:
         try:
-            partition = names.Origin.parse(headers.get(names.ORIGIN, b"")).partition
+            partition = names.Origin.parse(names.first(record.headers, names.ORIGIN) or b"").partition
         except ValueError:
             return None
         return partition if partition in await self._partitions() else None
 
     async def _whole(self, letter: Letter) -> Original:
-        """Return a record of which the letter has only the beginning, from where it still stands."""
+        """Return the record; one of which the letter has only the beginning from where it still stands."""
         failure = letter.failure
         kept = await original(letter, self.opener)
+        if letter.whole:
+            return kept
+        place = f"{failure.topic}/{failure.partition}/{failure.offset}"
         record = await record_at(
             self.cluster.consumer, TopicPartition(failure.topic, failure.partition), failure.offset
         )
         if record is None:
             raise CannotRedrive(
-                f"{letter.id}: only its first {len(kept.value or b''):,} of {letter.truncated:,} bytes were kept, and "
-                f"{failure.topic}/{failure.partition}/{failure.offset} is no longer retained",
+                f"{letter.id}: only the beginning of {_cut_parts(letter)} was kept, and {place} is no longer retained",
                 "ask the source to publish it again",
             )
-        same = len(record.value or b"") == letter.truncated and (record.value or b"").startswith(kept.value or b"")
-        if not same or record.key != kept.key:
+        found = Original(record.key, record.value, list(record.headers))
+        if not _is_beginning(kept, found, letter):
             raise CannotRedrive(
-                f"{letter.id}: another record stands at {failure.topic}/{failure.partition}/{failure.offset}",
+                f"{letter.id}: another record stands at {place}",
                 "the topic was created anew; ask the source to publish it again",
             )
-        return Original(record.key, record.value, list(record.headers))
+        return found
 
     async def _partitions(self) -> list[int]:
         for topic in await self.cluster.admin.describe_topics():
@@ -152,5 +160,32 @@ class Redrive:
         raise AttuneError(f"topic {topics.INTERACTIONS} does not exist", "create the topics with `attune topics apply`")
 
 
-def _marked(letter: Letter, headers: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    return [*headers, (deadletter_envelope.REDRIVEN, letter.place.encode())]
+def _is_beginning(kept: Original, found: Original, letter: Letter) -> bool:
+    """Tell whether a letter has the beginning of a record."""
+    count = letter.truncated_headers
+    own = found.headers if letter.sealed else deadletter.original_headers(found.headers)
+    same = own == kept.headers if count is None else len(own) == count and own[: len(kept.headers)] == kept.headers
+    return (
+        same
+        and _begins(kept.key, found.key, letter.truncated_key)
+        and _begins(kept.value, found.value, letter.truncated)
+    )
+
+
+def _begins(kept: bytes | None, found: bytes | None, length: int | None) -> bool:
+    if length is None or kept is None or found is None:
+        return kept == found
+    return len(found) == length and found.startswith(kept)
+
+
+def _cut_parts(letter: Letter) -> str:
+    parts = [
+        f"its value of {letter.truncated:,} bytes" if letter.truncated is not None else "",
+        f"its key of {letter.truncated_key:,} bytes" if letter.truncated_key is not None else "",
+        f"its {letter.truncated_headers:,} headers" if letter.truncated_headers is not None else "",
+    ]
+    return " and of ".join(filter(None, parts))
+
+
+def _marked(letter: Letter, headers: list[tuple[str, bytes | None]]) -> list[tuple[str, bytes | None]]:
+    return [*headers, (deadletter.REDRIVEN, letter.place.encode())]

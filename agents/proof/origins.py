@@ -13,13 +13,10 @@ from agents.proof.ledger import BY_FIELDS, DEAD, REFUSED, ROUTED, WATERMARK, Led
 from agents.proof.reading import Spans
 from agents.proof.report import Kind, Place, Report
 from agents.proof.subject import Places, Reference
-from schemas import deadletter, identity, versions
+from schemas import deadletter, identity, personal, versions
 from schemas import headers as names
 from schemas.codec import decode_by_fingerprint
 from schemas.message import Message
-
-_PASSED_ON = frozenset({names.ID, names.TYPE, names.SOURCE, names.TIME, names.TRACEPARENT})
-"""Headers that stand in the journal as they stood in the interaction."""
 
 _INTERACTION = b"interaction"
 _WATERMARK = b"watermark"
@@ -78,7 +75,7 @@ class Origins:
             self.report.add(Kind.FOREIGN, here, f"header {names.KIND} is {kind!r}")
             return
         try:
-            origin = names.Origin.parse(headers.get(names.ORIGIN, b""))
+            origin = names.Origin.parse(headers.get(names.ORIGIN) or b"")
         except ValueError as error:
             self.report.add(Kind.UNKNOWN_ORIGIN, here, str(error))
             return
@@ -158,7 +155,7 @@ class Origins:
 
     def _content(self, record: Message) -> tuple[int, Any]:
         """Return the marks of an interaction, and what its journal record must hold."""
-        passed_on = [list(header) for header in record.headers if header[0] in _PASSED_ON]
+        passed_on = [list(header) for header in names.passed_on(record.headers)]
         if names.first(record.headers, names.TYPE) == names.WATERMARK.encode():
             return self._watermark_content(record, passed_on)
         try:
@@ -167,14 +164,19 @@ class Origins:
             name, fingerprint = self.reference.type_of(record.value)
             if name != "Interaction":
                 return REFUSED, None
-            seals = names.first(record.headers, names.PERSONAL) is not None
-            if not seals and fingerprint in versions.BY_FINGERPRINT:
-                return 0, [_INTERACTION, customer, fingerprint, record.value, passed_on]
-            fields = self.reference.decode(record.value)
         except ValueError:
             return REFUSED, None
-        personal = fields.pop("personal")
-        return BY_FIELDS, [_INTERACTION, customer, fields, personal is not None, passed_on]
+        as_bytes = 0, [_INTERACTION, customer, fingerprint, record.value, passed_on]
+        copied = names.first(record.headers, names.PERSONAL) is None and fingerprint in versions.BY_FINGERPRINT
+        try:
+            fields = self.reference.decode(record.value)
+        except ValueError:
+            known = copied and record.value is not None and personal.surely_absent(record.value, fingerprint)
+            return as_bytes if known else (REFUSED, None)  # the router copies what it need not decode
+        block = fields.pop(personal.FIELD)
+        if copied and not personal.is_clear(block):
+            return as_bytes
+        return BY_FIELDS, [_INTERACTION, customer, fields, block is not None, passed_on]
 
     def _watermark_content(self, record: Message, passed_on: list[Any]) -> tuple[int, Any]:
         try:
@@ -185,8 +187,8 @@ class Origins:
 
     def _copied_content(self, record: Message, headers: dict[str, bytes], *, by_fields: bool) -> Any:
         """Return the content of a journal record in the form in which its original was noted; ValueError for none."""
-        fingerprint = headers.get(names.SCHEMA, b"").decode("ascii", "replace")
-        passed_on = [list(header) for header in record.headers if header[0] in _PASSED_ON]
+        fingerprint = (headers.get(names.SCHEMA) or b"").decode("ascii", "replace")
+        passed_on = [list(header) for header in names.passed_on(record.headers)]
         kind = headers[names.KIND]
         if kind == _WATERMARK:
             return [kind, decode_by_fingerprint(fingerprint, record.value, "Control")["body"], passed_on]
@@ -196,10 +198,10 @@ class Origins:
         if not by_fields:
             return [kind, customer, fingerprint, record.value, passed_on]
         fields = decode_by_fingerprint(fingerprint, record.value, "Interaction")
-        personal = fields.pop("personal")
-        if personal is not None and "ciphertext" not in personal:
+        block = fields.pop(personal.FIELD)
+        if personal.is_clear(block):
             raise ValueError("its personal data stand in the clear")
-        return [kind, customer, fields, personal is not None, passed_on]
+        return [kind, customer, fields, block is not None, passed_on]
 
 
 def _why_missing(offset: int, watermark: int, committed: int | None) -> str:

@@ -27,11 +27,11 @@ from agents.inbound.publisher import headers_of
 from agents.ops import topics as topic_admin
 from agents.platform.local import LocalPlatform
 from agents.settings import KafkaSettings, variable
-from agents.topology import DEAD_LETTER_BYTES
 from schemas import headers as names
 from schemas import topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
+from schemas.deadletter import VALUE_LIMIT
 from tests.streams.journal import interaction
 
 pytestmark = pytest.mark.kafka
@@ -47,7 +47,7 @@ class Message(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
     @property
     def partition(self) -> int:
@@ -72,9 +72,16 @@ def message(customer: str, made: dict[str, Any], **changes: Any) -> Message:
 
 
 def good(number: int) -> Message:
-    """Return the purchases of three customers, one after another."""
+    """Return the purchases of three customers, one after another, sound in various ways."""
     made = event("purchase.made", f"good-{number}", amount_minor=1_000, currency="EUR")
-    return message(f"loyalty:{number % 3}", made)
+    if number % 4 == 1:
+        made["personal"] = {"identifiers": {}, "fields": {"name": "Ann"}}
+    sent = message(f"loyalty:{number % 3}", made)
+    if number % 4 == 0:
+        nulls = [(names.TIME, None), (names.SUBJECT, None), (names.PERSONAL, None), ("own", None)]
+        return sent._replace(headers=[*nulls, *sent.headers, (names.TRACEPARENT, b"none")])
+    forgotten = [header for header in sent.headers if header[0] != names.PERSONAL]
+    return sent._replace(headers=forgotten) if number % 8 == 1 else sent
 
 
 def control(body: dict[str, Any]) -> bytes:
@@ -107,11 +114,27 @@ def bad_messages() -> dict[str, Bad]:
         "key without namespace": router("neither `namespace:value`", key=b"4711"),
         "key that is not UTF-8": router("not UTF-8", key=b"loyalty:\xff"),
         "over the size limit": router(
-            "300000 bytes, more than the 256000 allowed", value=value + b"x" * (300_000 - len(value))
+            "bytes, more than the 256000 allowed", value=value + b"x" * (300_000 - len(value))
+        ),
+        "a header without end": router(
+            "header ce_source has 5000 bytes", headers=[*headers_of(visit), (names.SOURCE, b"x" * 5_000)]
+        ),
+        "null headers, and names that are ours": router(
+            "no value",
+            value=None,
+            headers=[
+                (names.SOURCE, None),
+                ("own", None),
+                ("attune-dlq-truncated", b"x"),
+                ("__connect.errors.stage", b"x"),
+            ],
+        ),
+        "truncated, with a block that no header tells of": Bad(
+            sealed._replace(value=sealed.value[:-9], headers=sealed.headers[:-1]), "interactions", "breaks off"
         ),
         "a tick of a producer": router("only a Watermark", value=control({"time": NOW_MS}), headers=mark),
-        "truncated": Bad(message("loyalty:1", visit, value=value[: len(value) // 2]), "journal", "breaks off"),
-        "bytes behind the record": Bad(message("loyalty:1", visit, value=value + b"xy"), "journal", "2 bytes follow"),
+        "truncated": router("breaks off", value=value[: len(value) // 2]),
+        "bytes behind the record": router("2 bytes follow", value=value + b"xy"),
         "absurdly old": fold("visit.made", "before the year 2000", occurred_at=NOW_MS // 1000),
         "absurdly far ahead": fold(
             "visit.made", "days ahead of the partition's clock", occurred_at=NOW_MS + 400 * DAY_MS
@@ -283,8 +306,8 @@ def _gives_back(job: Job, letter: Mapping[str, Any], sent: Message) -> None:
     if sent.value is None:
         assert shown["value_base64"] is None
     else:
-        assert letter["truncated"] == (len(sent.value) if len(sent.value) > DEAD_LETTER_BYTES else None)
-        assert job.here("dlq", "show", letter["id"], "--raw") == sent.value[:DEAD_LETTER_BYTES]
+        assert letter["truncated"] == (len(sent.value) if len(sent.value) > VALUE_LIMIT else None)
+        assert job.here("dlq", "show", letter["id"], "--raw") == sent.value[:VALUE_LIMIT]
     if letter["id"].startswith("interactions/"):
         if sent.key is None or sent.key.isascii():
             assert shown["key"] == (sent.key.decode() if sent.key is not None else None)

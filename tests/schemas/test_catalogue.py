@@ -38,6 +38,7 @@ def test_a_subject_holds_one_type() -> None:
         ("schemas: [Suppression]", "schemas: [NextBestAction]", "schema Suppression is used by no topic"),
         ("retention: 30d", "retention: 1 month", "neither `forever` nor a number"),
         ("partitions: 6\n    same_partitions_as", "partitions: 5\n    same_partitions_as", "as many as crm.journal.v1"),
+        ("same_partitions_as: crm.next-best-actions.v1", "same_partitions_as: crm.next.v1", "not in the catalogue"),
         ("crm.suppressions.v1:", "suppressions:", "<domain>.<entity>.v<n>"),
         ("crm.journal.v1.dlq:", "crm.diary.v1.dlq:", "dead letters of a topic that is not in the catalogue"),
         ("retention: 30d", "retension: 30d", "retension"),
@@ -53,6 +54,17 @@ def test_a_catalogue_that_contradicts_itself_is_refused(old: str, new: str, says
     assert old in text
     with pytest.raises(CatalogueError, match=says):
         load(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("topic", "other"),
+    [(topics.FOLD_CHANGELOG, topics.JOURNAL), (topics.SUPPRESSIONS, topics.NEXT_BEST_ACTIONS)],
+)
+def test_topics_that_are_read_side_by_side(topic: str, other: str) -> None:
+    """States lie beside their journal partition, and a connector finds a customer's suppressions beside the actions."""
+    assert CATALOGUE.topics[topic].same_partitions_as == other
+    assert CATALOGUE.topics[topic].partitions == CATALOGUE.topics[other].partitions
+    assert CATALOGUE.topics[topics.SUPPRESSIONS].key == CATALOGUE.topics[topics.NEXT_BEST_ACTIONS].key
 
 
 def test_settings_follow_the_replication() -> None:

@@ -40,6 +40,45 @@ def test_times_are_rfc_3339_to_the_millisecond(time_ms: int) -> None:
     assert round(moment.timestamp() * 1000) == time_ms
 
 
+TRACE_ID, SPAN_ID = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        (b"00-" + TRACE_ID + b"-" + SPAN_ID + b"-01", True),
+        (b"00-" + TRACE_ID + b"-" + SPAN_ID + b"-01-what", False),
+        (b"00-" + TRACE_ID + b"-" + SPAN_ID + b"-01-", False),
+        (b"cc-" + TRACE_ID + b"-" + SPAN_ID + b"-01", True),
+        (b"cc-" + TRACE_ID + b"-" + SPAN_ID + b"-01-what", True),
+        (b"cc-" + TRACE_ID + b"-" + SPAN_ID + b"-01.what", False),
+        (b"cc-" + TRACE_ID + b"-" + SPAN_ID + b"-01-" + b"x" * 72, True),
+        (b"cc-" + TRACE_ID + b"-" + SPAN_ID + b"-01-" + b"x" * 73, False),
+        (b"cc-" + TRACE_ID + b"-" + SPAN_ID + b"-01-a\nb", False),
+        (b"ff-" + TRACE_ID + b"-" + SPAN_ID + b"-01", False),
+        (b"00-" + b"0" * 32 + b"-" + SPAN_ID + b"-01", False),
+        (b"00-" + TRACE_ID + b"-" + b"0" * 16 + b"-01", False),
+        (b"00-" + TRACE_ID.upper() + b"-" + SPAN_ID + b"-01", False),
+        (b"00-" + TRACE_ID + b"-" + SPAN_ID + b"-01\n", False),
+        (b"00-" + TRACE_ID + b"-" + SPAN_ID, False),
+        (b"", False),
+    ],
+)
+def test_a_trace_context_is_known_by_the_rule_of_w3c(value: bytes, valid: bool) -> None:
+    """Version 00 has 55 characters, a later one those or more, up to 128; ff, zeros and capitals are invalid."""
+    assert headers.is_traceparent(value) == valid
+    assert headers.passed_on([(headers.TRACEPARENT, value)]) == ([(headers.TRACEPARENT, value)] if valid else [])
+
+
+def test_what_is_passed_on_is_known_and_not_null() -> None:
+    """Own headers may hold anything, and a null header is an absent one."""
+    given_ = [(headers.ID, b"1"), ("own", b"x"), (headers.SOURCE, None), (headers.SUBJECT, b"email:a@example.org")]
+    assert headers.passed_on(given_) == [(headers.ID, b"1")]
+    assert headers.first([(headers.ID, None), (headers.ID, b"2")], headers.ID) == b"2"
+    assert headers.first([(headers.ID, None)], headers.ID) is None
+    assert headers.size_of([("é", None), ("ab", b"c")]) == 5
+
+
 def test_a_time_before_1970_is_written_too() -> None:
     """The milliseconds count forward from the second before."""
     assert headers.rfc3339(-1) == "1969-12-31T23:59:59.999Z"

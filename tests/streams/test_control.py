@@ -5,8 +5,22 @@ import pytest
 from schemas import headers as names
 from schemas.codec import encode, fingerprint_of
 from schemas.vocabulary import JournalKind
+from streams.clock import LATEST_MS
 from streams.errors import BadEvent, DocumentMissing
-from tests.streams.journal import ANN, DAY, MODEL, PACK, START, Journal, Record, interaction, kinds, pack, sha256
+from tests.streams.journal import (
+    ANN,
+    DAY,
+    MODEL,
+    PACK,
+    SOURCE,
+    START,
+    Journal,
+    Record,
+    interaction,
+    kinds,
+    pack,
+    sha256,
+)
 
 
 def test_a_tick_moves_the_clock_forwards_only() -> None:
@@ -185,7 +199,39 @@ def test_without_a_policy_state_is_kept_and_suppressions_work() -> None:
 def test_an_event_is_judged_by_the_watermark_of_its_own_origin() -> None:
     """Origins of one backlog are copied at different speeds: one that is weeks ahead of the others is not absurd."""
     journal = Journal()
-    journal.watermark(0, START, 1, 2)
-    journal.watermark(0, START + 30 * DAY, 0, 2)
+    journal.watermark(1, START, 2, 0)
+    journal.watermark(0, START + 30 * DAY, 2, 0)
     assert journal.state().clock_ms == START
-    journal.interact("call.made", occurred_at=START + 31 * DAY)
+    journal.interact("call.made", origin=1, occurred_at=START + 32 * DAY)
+    assert journal.customer().events == 1
+    with pytest.raises(BadEvent, match="3 days ahead"):
+        journal.interact("call.made", origin=2, occurred_at=START + 33 * DAY)
+
+
+def test_a_watermark_never_goes_back() -> None:
+    """An older watermark of the same origin leaves the newer one as it was."""
+    journal = Journal()
+    journal.watermark(0, START + DAY, 2, 0)
+    journal.watermark(0, START, 2, 1)
+    assert journal.state().watermarks == {SOURCE: START + DAY}
+
+
+def test_an_absurd_time_moves_no_clock() -> None:
+    """Nobody is believed to live after 2099: events, ticks and watermarks of later are refused, with what to do.
+
+    There need not be a clock for that; and the last moment that is allowed is allowed everywhere.
+    """
+    journal = Journal()
+    with pytest.raises(BadEvent, match="send milliseconds"):
+        journal.interact("call.made", origin=0, occurred_at=2**62)
+    with pytest.raises(BadEvent, match="occurred_at of 4102444800001 ms is after the year 2099"):
+        journal.interact("call.made", origin=0, occurred_at=LATEST_MS + 1)
+    with pytest.raises(BadEvent, match=r"a tick of .* correct the clock of the coordinator"):
+        journal.tick(LATEST_MS + 1)
+    with pytest.raises(BadEvent, match=r"a watermark of .* correct the clock of its producer"):
+        journal.watermark(0, LATEST_MS + 1, 1, 0)
+    assert (journal.state().clock_ms, journal.state().watermarks) == (0, {})
+    journal.interact("call.made", origin=1, occurred_at=LATEST_MS)
+    journal.watermark(0, LATEST_MS, 1, 2)
+    journal.tick(LATEST_MS)
+    assert journal.state().clock_ms == LATEST_MS

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from schemas.policy_variables import VARIABLES
+from streams import queue
+from streams.customer import QUEUED, Customer, Proposal, Queued
 from streams.situation import VALUES
 from tests.streams.journal import ANN, DAY, MODEL, START, Journal, Output, kinds, pack, sha256
 
@@ -153,6 +155,14 @@ def test_an_old_trigger_yields_no_contact() -> None:
     assert buy(journal, 4.5)[0].body["kind"] == "PROPOSED"
 
 
+def test_a_trigger_of_exactly_the_greatest_age_is_not_too_old() -> None:
+    """The age that an action allows is allowed; a millisecond more is not."""
+    journal = willing(pack({"id": "sale", "max_trigger_age": "1d"}))
+    journal.tick(START + 5 * DAY)
+    assert buy(journal, occurred_at=START + 4 * DAY - 1)[0].body["reason"] == "TRIGGER_TOO_OLD"
+    assert buy(journal, occurred_at=START + 4 * DAY)[0].body["kind"] == "PROPOSED"
+
+
 def test_an_event_that_is_no_trigger_decides_nothing() -> None:
     """A decision is taken on declared triggers only."""
     journal = willing(pack({"id": "sale"}))
@@ -179,6 +189,94 @@ def test_an_action_past_its_validity_leaves_the_queue() -> None:
     assert list(journal.customer().queue) == [output.body["decision_id"]]
 
 
+def test_an_action_waits_until_the_last_moment_of_its_validity() -> None:
+    """At the very end of its validity an action still waits, a millisecond later it does not."""
+    journal = willing(pack({"id": "sale", "validity": "3d"}))
+    (sale,) = buy(journal, 1)
+    end = sale.body["valid_until"]
+    assert buy(journal, occurred_at=end)[0].body["reason"] == "ALREADY_QUEUED"
+    assert buy(journal, occurred_at=end + 1)[0].body["kind"] == "PROPOSED"
+
+
+@pytest.mark.parametrize(
+    "before", [[], ["message.sent"], ["message.sent", "message.delivered"], ["call.made"]], ids=" ".join
+)
+def test_an_action_that_bounced_counts_as_never_proposed(before: list[str]) -> None:
+    """The repeat guard forgets what reached nobody, whether it waits, was reported sent or has expired since.
+
+    A second report of the bounce changes nothing.
+    """
+    policy = pack({"id": "sale", "repeat_after": "100d", "validity": "3d"}, triggers=["purchase.made", "call.made"])
+    journal = willing(policy)
+    (sale,) = buy(journal, 1)
+    quoted = {"decision_id": sale.body["decision_id"]}
+    for type_ in before:
+        journal.interact(type_, occurred_at=START + 5 * DAY, **quoted)
+    for _ in range(2):
+        journal.interact("message.bounced", occurred_at=START + 5 * DAY, **quoted)
+        assert (journal.customer().queue, journal.customer().proposals) == ({}, {})
+    assert buy(journal, 6)[0].body["kind"] == "PROPOSED"
+    journal.interact("message.bounced", occurred_at=START + 7 * DAY, **quoted)
+    assert buy(journal, 8)[0].body["reason"] == "ALREADY_QUEUED"
+
+
+def test_what_bounced_goes_back_to_the_proposal_before() -> None:
+    """Only the decision that bounced is taken back; a bounce of nothing that was decided changes nothing."""
+    journal = willing(pack({"id": "sale", "repeat_after": "10d"}))
+    for day in (1, 20):
+        (sale,) = buy(journal, day)
+        quoted = {"decision_id": sale.body["decision_id"]}
+        journal.interact("message.sent", occurred_at=START + day * DAY, **quoted)
+    for _ in range(2):
+        journal.interact("message.bounced", occurred_at=START + 21 * DAY, **quoted)
+        assert journal.customer().proposals == {"sale": Proposal(START + DAY, "MARKETING")}
+    for nothing in (None, "", "j-0-0-0"):
+        journal.interact("message.bounced", occurred_at=START + 21 * DAY, decision_id=nothing)
+    assert journal.customer().proposals == {"sale": Proposal(START + DAY, "MARKETING")}
+
+
+def test_a_release_leaves_the_proposal_of_another_decision() -> None:
+    """What is released is the decision, not the action: one that was proposed since stays proposed."""
+    waiting = Queued("sale", "growth", "test", "sale-mail", "OTHER", "MARKETING", START, START + DAY)
+    later = Proposal(START + 1, "MARKETING", "j-0-2-0", START)
+    customer = Customer(queue={"j-0-1-0": waiting}, proposals={"sale": later})
+    assert queue.release(customer, "j-0-1-0") == waiting
+    assert (customer.queue, customer.proposals) == ({}, {"sale": later})
+
+
+def test_a_variable_that_could_not_be_computed_is_not_another_customers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two conditions on a variable that raises are both undecided, whatever the customer before had there."""
+
+    def spend(situation: Any) -> int:
+        if situation.customer.purchases == 2:
+            raise OverflowError("too much")
+        return 100_000
+
+    monkeypatch.setitem(VALUES, "customer.spend_minor", spend)  # type: ignore[arg-type]
+    policy = pack(
+        {"id": "rich", "eligibility": "customer.spend_minor > 1000"},
+        {"id": "very-rich", "eligibility": "customer.spend_minor > 5000"},
+    )
+    journal = willing(policy)
+    assert buy(journal, 1)[0].body["kind"] == "PROPOSED"
+    (output,) = buy(journal, 2)
+    assert reasons(output) == {"rich": "CONDITION_ERROR", "very-rich": "CONDITION_ERROR"}
+
+
+def test_the_queue_is_bounded() -> None:
+    """With so many actions waiting no more are proposed, mandatory ones neither, until some have left."""
+    laws = [{"id": f"law-{number}", "class": "mandatory", "repeat_after": "1d"} for number in range(QUEUED + 9)]
+    journal = willing(pack(*laws, {"id": "a-sale"}))
+    outputs = buy(journal)
+    assert kinds(outputs) == ["PROPOSED"] * (QUEUED + 1)
+    assert outputs[-1].body["action_id"] == "a-sale"
+    assert list(reasons(outputs[0]).values()).count("ALREADY_QUEUED") == 9
+    assert buy(journal, 2)[0].body["reason"] == "ALREADY_QUEUED"
+    for output in outputs[:4]:
+        journal.interact("message.sent", decision_id=output.body["decision_id"], occurred_at=START + 2 * DAY)
+    assert kinds(buy(journal, 4)) == ["PROPOSED"] * 3
+
+
 def test_an_action_withheld_by_its_channel_counts_as_never_proposed() -> None:
     """The repeat guard forgets what did not go out."""
     journal = willing(pack({"id": "sale", "repeat_after": "100d"}))
@@ -188,7 +286,7 @@ def test_an_action_withheld_by_its_channel_counts_as_never_proposed() -> None:
 
 
 @pytest.mark.parametrize(
-    "type_", ["message.delivered", "message.bounced", "message.clicked", "offer.presented", "offer.rejected"]
+    "type_", ["message.delivered", "message.clicked", "message.ignored", "offer.presented", "offer.rejected"]
 )
 def test_any_sign_of_dispatch_takes_an_action_out_of_the_queue(type_: str) -> None:
     """A response may arrive before the dispatch is reported."""

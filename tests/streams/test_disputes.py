@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import cases, consent
-from streams.customer import CLOSED_CASES, Customer
+from streams.customer import CLOSED_CASES, EVIDENCE, OPEN_CASES, Customer
+from streams.errors import BadEvent
 from streams.fold import HANDLERS
-from tests.streams.journal import DAY, START, Journal, interaction, kinds, pack
+from tests.streams.journal import DAY, START, Journal, Output, interaction, kinds, pack
 
 CASE_TYPES = ("bill.disputed", "dispute.resolved", "case.opened", "case.resolved", "case.reopened")
 
@@ -99,6 +100,42 @@ def test_closed_cases_are_forgotten_oldest_first_and_open_ones_never() -> None:
     assert f"d{CLOSED_CASES + 19}" in customer.cases
 
 
+def test_open_cases_are_bounded_and_closing_one_makes_room() -> None:
+    """More open cases than are kept are refused with what to do; words on known ones and closings never are."""
+    customer = Customer()
+    for number in range(OPEN_CASES):
+        cases.case_opened(customer, interaction(reference=f"c{number}", occurred_at=START))
+    before = dict(customer.cases)
+    for fold in (cases.case_opened, cases.dispute_opened, cases.case_reopened):
+        with pytest.raises(BadEvent, match=f"{OPEN_CASES} open cases .* close those that are done"):
+            fold(customer, interaction(reference="one-more", occurred_at=START))
+    assert customer.cases == before
+    cases.case_reopened(customer, interaction(reference="c1", occurred_at=START + 1))
+    cases.case_resolved(customer, interaction(reference="late", occurred_at=START + 2))
+    cases.case_opened(customer, interaction(reference="late", occurred_at=START + 1))
+    with pytest.raises(BadEvent, match="open cases"):
+        cases.case_reopened(customer, interaction(reference="late", occurred_at=START + 3))
+    cases.case_resolved(customer, interaction(reference="c0", occurred_at=START + 1))
+    cases.case_reopened(customer, interaction(reference="late", occurred_at=START + 3))
+    assert cases.open_cases(customer) == OPEN_CASES
+
+
+def test_evidence_keeps_what_began_the_suppression() -> None:
+    """Of many events the first are kept, the cause among them, and the lift quotes the same ones."""
+    journal = Journal(OFFERS)
+    for number in range(EVIDENCE + 5):
+        journal.interact("bill.disputed", reference=f"d{number}", occurred_at=START)
+    first = tuple(f"e{number}" for number in range(EVIDENCE))
+    hold = journal.customer().hold
+    assert hold is not None
+    assert hold.evidence == first
+    outputs: list[Output] = []
+    for number in range(EVIDENCE + 5):
+        outputs = journal.interact("dispute.resolved", reference=f"d{number}", occurred_at=START + 1)
+    assert outputs[0].body["status"] == "LIFTED"
+    assert outputs[0].body["evidence"] == list(first)
+
+
 moves = st.lists(
     st.tuples(
         st.sampled_from([*CASE_TYPES, "purchase.made", "consent.given", "consent.withdrawn", "message.sent"]),
@@ -122,13 +159,13 @@ OFFERS = pack(
 def test_suppression_alternates_and_no_marketing_leaves_under_it(story: list[tuple[str, str, int, bool]]) -> None:
     """Whatever happens in whatever order, on the log of one customer:
 
-    starts and lifts alternate and name the same suppression; a start recalls all marketing that waits; no marketing
-    is proposed between them; a lift is followed by exactly one decision; what is recalled had been proposed and was
-    neither recalled nor dispatched before.
+    starts and lifts alternate and name the same suppression; a start recalls all marketing that waits and has not
+    expired; no marketing is proposed between them; a lift is followed by exactly one decision; what is recalled had
+    been proposed and was neither recalled nor dispatched before.
     """
     journal = Journal(OFFERS)
     held: str | None = None
-    waiting: dict[str, str] = {}
+    waiting: dict[str, tuple[str, int]] = {}
     seen: list[str] = []
     for type_, reference, hours, repeat in story:
         fields: dict[str, Any] = {"occurred_at": START + hours * 3_600_000, "reference": reference, "amount_minor": 100}
@@ -149,13 +186,14 @@ def test_suppression_alternates_and_no_marketing_leaves_under_it(story: list[tup
                 assert sum(kind in ("PROPOSED", "NO_ACTION") for kind in kinds(outputs)) == 1
             elif body["kind"] == "PROPOSED":
                 assert held is None or body["action_class"] != "MARKETING"
-                waiting[body["decision_id"]] = body["action_class"]
+                waiting[body["decision_id"]] = body["action_class"], body["valid_until"]
             elif body["kind"] == "RECALLED":
                 waiting.pop(body["recalls"])
             seen.append(body.get("decision_id") or body["suppression_id"] + body["status"])
         if "STARTED" in kinds(outputs):
-            assert "MARKETING" not in waiting.values() or held is None
-        waiting = {id_: action_class for id_, action_class in waiting.items() if id_ in journal.customer().queue}
+            now = fields["occurred_at"]
+            assert all(kind != "MARKETING" or until < now for kind, until in waiting.values())
+        waiting = {id_: kept for id_, kept in waiting.items() if id_ in journal.customer().queue}
         ann = journal.customer()
         assert (ann.hold is not None) == bool(cases.open_disputes(ann)) == (held is not None)
         if repeat:

@@ -1,5 +1,7 @@
 """What single events mean."""
 
+import itertools
+
 import pytest
 
 from schemas.vocabulary import EventType
@@ -22,6 +24,26 @@ def test_a_purchase_adds_to_recency_frequency_money_and_its_channel() -> None:
     assert (ann.first_purchase_ms, ann.last_purchase_ms) == (START, START + 3 * DAY)
     assert ann.contacts == {"OUTLET": 3, "E_COMMERCE": 1}
     assert (ann.first_seen_ms, ann.last_seen_ms, ann.events) == (START, START + 4 * DAY, 4)
+
+
+def test_an_older_event_that_arrives_late_is_the_first_seen() -> None:
+    """First and last seen are of event time, not of arrival."""
+    journal = Journal()
+    for day in (5, 2, 3):
+        journal.interact("page.browsed", occurred_at=START + day * DAY)
+    ann = journal.customer()
+    assert (ann.first_seen_ms, ann.last_seen_ms) == (START + 2 * DAY, START + 5 * DAY)
+
+
+@pytest.mark.parametrize("days", list(itertools.permutations((0, 3, 7, 10))))
+def test_the_purchase_before_the_last_is_so_in_any_order(days: tuple[int, ...]) -> None:
+    """First, last and last but one purchase are those by event time, in whatever order they arrive."""
+    journal = Journal(None, None)
+    for day in days:
+        journal.interact("purchase.made", occurred_at=START + day * DAY, amount_minor=1)
+    ann = journal.customer()
+    found = (ann.first_purchase_ms, ann.previous_purchase_ms, ann.last_purchase_ms)
+    assert found == (START, START + 7 * DAY, START + 10 * DAY)
 
 
 def test_recent_contacts_are_whole_and_bounded() -> None:
@@ -56,6 +78,10 @@ def test_large_attributes_are_not_kept_with_the_contact() -> None:
         ({"type_": "call.made", "event_id": ""}, "event_id is empty"),
         ({"type_": ""}, "type or event_id is empty"),
         ({"type_": "call.made", "reference": "x" * 3000}, "at most 2048"),
+        ({"type_": "call.made", "touchpoint": "\U0001f6d2" * 520}, "2\\d\\d\\d bytes, at most 2048"),
+        ({"type_": "case.opened", "reference": "x" * 201}, "reference has 201 bytes, at most 200"),
+        ({"type_": "case.opened", "reference": "\u00e9" * 101}, "reference has 202 bytes, at most 200"),
+        ({"type_": "bill.disputed", "reference": "d1", "event_id": "x" * 201}, "event_id has 201 bytes"),
         ({"type_": "call.made", "occurred_at": 0}, "before the year 2000"),
     ],
 )
@@ -97,6 +123,16 @@ def test_many_undeclared_types_do_not_grow_the_state_for_ever() -> None:
     assert counts[""] == 30
 
 
+def test_undeclared_types_are_counted_by_their_beginning() -> None:
+    """Names that begin alike with 64 characters count as one, so that long ones do not fill the partition's state."""
+    journal = Journal()
+    for end in ("a", "b"):
+        journal.interact("x" * 64 + end)
+    journal.interact("x" * 63)
+    assert journal.state().undeclared == {"x" * 64: 2, "x" * 63: 1}
+    assert contacts.whole(journal.customer())[0].type == "x" * 64 + "a"
+
+
 def test_an_event_that_its_source_sends_twice_counts_once() -> None:
     """Source and event id tell a duplicate; the same id from another source is another event."""
     journal = Journal()
@@ -104,6 +140,13 @@ def test_an_event_that_its_source_sends_twice_counts_once() -> None:
         journal.interact("purchase.made", event_id="b1", source=source, amount_minor=100)
     assert journal.customer().purchases == 2
     assert journal.customer().duplicates == 1
+
+
+def test_source_and_id_do_not_run_into_each_other() -> None:
+    """Pairs that read the same when they are joined are different events."""
+    pairs = [("shop", "1 2"), ("shop 1", "2"), ("shop 1 2", ""), ("1:s", "hop"), ("", "1:shop"), ("1", ":shop")]
+    found = {contacts.identity(interaction(source=source, event_id=id_)) for source, id_ in pairs}
+    assert len(found) == len(pairs)
 
 
 def test_every_handler_belongs_to_a_declared_type() -> None:

@@ -55,7 +55,7 @@ def test_a_purchase_lowers_the_risk_and_a_dispute_raises_it() -> None:
     customer = customer_who_bought([(0, 1000), (7, 1000)])
     now = START + 30 * DAY
     before = SCORER.churn_risk(customer, now)
-    customer.cases["d1"] = Case(now - DAY, 1, True, "e")
+    customer.cases["d1"] = Case(now - DAY, 1, True)
     disputed = SCORER.churn_risk(customer, now)
     purchase(customer, interaction("purchase.made", occurred_at=now, amount_minor=1000))
     after = SCORER.churn_risk(customer, now)

@@ -23,7 +23,7 @@ from agents.ops import topics as ops_topics
 from agents.ops.deadletters import Cluster, Filter, Letter
 from agents.ops.redrive import CannotRedrive, Redrive
 from agents.settings import Settings
-from schemas import deadletter_envelope, identity, topics
+from schemas import deadletter, identity, topics
 from schemas import headers as names
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED, fingerprint_of
@@ -55,7 +55,7 @@ class Incoming:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
     timestamp: int = 0
 
 
@@ -69,12 +69,23 @@ class Post:
     settings: Settings
 
     async def publish(
-        self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], partition: int = 0
+        self, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], partition: int = 0
     ) -> Incoming:
-        sent = await self.producer.send_and_wait(
-            topics.INTERACTIONS, value, key=key, headers=headers, partition=partition
-        )
-        return Incoming(topics.INTERACTIONS, partition, sent.offset, key, value, headers)
+        offset = await self.append(topics.INTERACTIONS, key, value, headers, partition)
+        return Incoming(topics.INTERACTIONS, partition, offset, key, value, headers)
+
+    async def append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        partition: int = 0,
+    ) -> int:
+        """Append any record, also one without key and value; return its offset."""
+        batch = self.producer.create_batch()
+        batch.append(key=key, value=value, timestamp=1, headers=list(headers))
+        return int((await (await self.producer.send_batch(batch, topic, partition=partition))).offset)
 
     async def refuse(self, record: Incoming, error: Exception) -> Letter:
         """Dead-letter an interaction as the router does."""
@@ -92,10 +103,8 @@ class Post:
         return await self._send(topology.fold_dead_letter(dataclasses.replace(record, **changes), ValueError("absurd")))
 
     async def _send(self, output: Any) -> Letter:
-        sent = await self.producer.send_and_wait(
-            output.topic, output.value, key=output.key, headers=output.headers, partition=0
-        )
-        return await deadletters.one(self.cluster, f"{output.topic}/0/{sent.offset}")
+        offset = await self.append(output.topic, output.key, output.value, output.headers)
+        return await deadletters.one(self.cluster, f"{output.topic}/0/{offset}")
 
     async def open(self, block: Sealed) -> bytes:
         return sealing.unseal(block, await self.store.get(block.key_id))
@@ -137,24 +146,29 @@ async def post(cluster: Settings) -> AsyncIterator[Post]:
         (None, b"plain"),
         (b"\xff\xfe", b""),
         (b"household:1", None),
+        (None, None),
         (b"", b"readable"),
     ],
 )
 async def test_an_interaction_comes_back_byte_for_byte(post: Post, key: bytes | None, value: bytes | None) -> None:
     """Key, value and headers are sealed in the letter and restored exactly, on the partition where they were."""
-    headers = [(names.TYPE, b"t"), (names.PERSONAL, b"1"), ("twice", b"1"), ("twice", b"2")]
+    headers = [(names.TYPE, b"t"), (names.PERSONAL, b"1"), ("twice", b"1"), ("twice", b"2"), (names.SOURCE, None)]
+    headers += [(name, b"?") for name in ("", "attune-encrypted", "__connect.errors.topic", "attune-dlq-truncated")]
+    headers += [("attune-dlq-null-value", b"1"), (names.SUBJECT, b"email:ann@example.org"), ("null", None)]
     record = await post.publish(key, value, headers, partition=3)
     letter = await post.refuse(record, RouterRefused("no such thing"))
     assert letter.key is None
     assert letter.sealed
     assert not value or value not in (letter.value or b"")
+    assert not any(b"ann@example.org" in (content or b"") for _, content in letter.headers)
+    assert letter.whole
     assert letter.failure.message == "no such thing"
     found = await deadletters.original(letter, post.open)
     assert found == (key, value, headers)
     planned = await post.redrive.plan(letter)
     back = await post.back(await post.redrive.send(post.producer, planned))
     assert (back.topic, back.partition, back.key, back.value) == (topics.INTERACTIONS, 3, key, value)
-    assert list(back.headers) == [*headers, (deadletter_envelope.REDRIVEN, letter.place.encode())]
+    assert list(back.headers) == [*headers, (deadletter.REDRIVEN, letter.place.encode())]
 
 
 async def test_a_record_that_fails_again_shows_it(post: Post) -> None:
@@ -177,7 +191,7 @@ async def test_a_journal_record_returns_as_an_interaction(post: Post) -> None:
     back = await post.back(await post.redrive.send(post.producer, await post.redrive.plan(letter)))
     assert (back.topic, back.partition, back.key) == (topics.INTERACTIONS, 4, b"attune:" + CUSTOMER.encode())
     assert back.value == b"\0" + (4711).to_bytes(4, "big") + EMBEDDED.encode("Interaction", EVENT)[5:]
-    assert [name for name, _ in back.headers] == [names.TYPE, deadletter_envelope.REDRIVEN]
+    assert [name for name, _ in back.headers] == [names.TYPE, deadletter.REDRIVEN]
 
 
 async def test_what_is_not_returned(post: Post) -> None:
@@ -201,7 +215,7 @@ async def test_a_cut_letter_returns_whole_while_the_original_stands(post: Post) 
     record = await post.publish(b"k", value, [("h", b"1")], partition=1)
     letter = await post.refuse(record, RouterRefused("too long"))
     assert letter.truncated == len(value)
-    assert (await deadletters.original(letter, post.open)).value == value[: topology.DEAD_LETTER_BYTES]
+    assert (await deadletters.original(letter, post.open)).value == value[: deadletter.VALUE_LIMIT]
     planned = await post.redrive.plan(letter)
     assert (planned.value, planned.headers[0]) == (value, ("h", b"1"))
     gone = await post.refuse(dataclasses.replace(record, offset=10**9), RouterRefused("too long"))
@@ -211,6 +225,84 @@ async def test_a_cut_letter_returns_whole_while_the_original_stands(post: Post) 
     changed = await post.refuse(dataclasses.replace(record, offset=other.offset), RouterRefused("too long"))
     with pytest.raises(CannotRedrive, match="another record"):
         await post.redrive.plan(changed)
+
+
+async def test_a_letter_without_whole_key_and_headers_returns_whole_too(post: Post) -> None:
+    """Cut is only what is kept: while the original stands, it goes back byte for byte; another one does not."""
+    key = b"household:" + b"1" * 100_000
+    headers: list[tuple[str, bytes | None]] = [("h", b"x" * 30_000), ("null", None), *[("h", b"x" * 30_000)] * 3]
+    record = await post.publish(key, None, headers, partition=1)
+    letter = await post.refuse(record, RouterRefused("too long"))
+    assert (letter.truncated, letter.truncated_key, letter.truncated_headers) == (None, len(key), len(headers))
+    kept = await deadletters.original(letter, post.open)
+    assert kept == (key[: deadletter.KEY_LIMIT], None, headers[:2])
+    planned = await post.redrive.plan(letter)
+    assert (planned.key, planned.value, planned.headers[:-1]) == (key, None, headers)
+    for other in (
+        await post.publish(key, None, [*headers, ("one", b"more")], partition=1),
+        await post.publish(key, None, [("other", b"1"), *headers[1:]], partition=1),
+        await post.publish(key[:-1], None, headers, partition=1),
+        await post.publish(key, b"", headers, partition=1),
+    ):
+        moved = await post.refuse(dataclasses.replace(record, offset=other.offset), RouterRefused("too long"))
+        with pytest.raises(CannotRedrive, match="another record"):
+            await post.redrive.plan(moved)
+    gone = await post.refuse(dataclasses.replace(record, offset=10**9), RouterRefused("too long"))
+    with pytest.raises(CannotRedrive, match=r"its key of 100,010 bytes and of its 5 headers was kept, and"):
+        await post.redrive.plan(gone)
+
+
+async def test_a_journal_record_with_null_headers_is_shown_as_it_was(post: Post) -> None:
+    """The engine's position is no header of the record."""
+    record = Incoming(topics.JOURNAL, 2, 5, None, None, [("a", None), (names.KIND, None)])
+    output = topology.fold_dead_letter(record, ValueError("absurd"))
+    output.headers.append((names.POSITION, b"2/5/0"))
+    letter = await post._send(output)
+    assert await deadletters.original(letter, post.open) == (None, None, record.headers)
+    with pytest.raises(CannotRedrive, match="record of no kind"):
+        await post.redrive.plan(letter)
+
+
+async def test_garbage_in_a_dead_letter_topic_is_listed(post: Post) -> None:
+    """Whatever stands there: list survives, show says what is wrong, and the letters around it are unharmed."""
+    mark = uuid.uuid4().hex
+    envelope = EMBEDDED.encode("DeadLetterEnvelope", {"key_id": DEAD_LETTER_KEY, "nonce": b"", "ciphertext": b"x"})
+    sealed = ("attune-encrypted", b"1")
+    why = ("__connect.errors.exception.message", f"[/red] {mark} \x1b[31m [bold".encode())
+    garbage: list[tuple[bytes | None, list[tuple[str, bytes | None]]]] = [
+        (None, []),
+        (b"\xff", [("attune-dlq-truncated", b"many"), why]),
+        (b"\xff", [("attune-dlq-truncated", b"9" * 5_000), ("attune-dlq-truncated-key", b"-7"), why]),
+        (b"x", [("attune-dlq-truncated", None), ("attune-dlq-truncated-headers", b"\xff"), sealed, why]),
+        (None, [sealed, why]),
+        (envelope, [sealed, why, ("attune-redriven", None), ("attune-redriven", b"\xff")]),
+        (b"x", [(name, None) for name in ("__connect.errors.topic", "__connect.errors.offset")]),
+        (b"x", [("__connect.errors.topic", b"[/b]"), ("__connect.errors.stage", b"[/]"), why]),
+        (b"x", [("__connect.errors.offset", b"9" * 5_000), ("__connect.errors.partition", "\u00b2".encode()), why]),
+    ]
+    for topic in (topics.INTERACTIONS_DEAD, topics.JOURNAL_DEAD):
+        for value, headers in garbage:
+            offset = await post.append(topic, None, value, headers)
+            shown = command(post.settings, "dlq", "show", f"{topic}/0/{offset}")
+            assert shown.exit_code == 0 or isinstance(shown.exception, AttuneError), shown.exception
+            redriven = command(post.settings, "dlq", "redrive", f"{topic}/0/{offset}", "--dry-run")
+            assert redriven.exit_code == 1, redriven.exception
+            assert "refused" in redriven.stdout
+    letter = await post.refuse(await post.publish(b"k", b"v", []), RouterRefused(mark))
+    listed = command(post.settings, "dlq", "list", "--reason", mark, "--json")
+    assert listed.exit_code == 0
+    found = json.loads(listed.stdout)["letters"]
+    assert letter.to_json() in found
+    assert len(found) == 1 + 2 * sum(why in headers for _, headers in garbage)
+    table = command(post.settings, "dlq", "list")
+    assert table.exit_code == 0, table.exception
+    assert letter.id in table.stdout
+
+
+def test_a_time_that_no_calendar_has_is_a_number() -> None:
+    """A producer's timestamp may be anything."""
+    assert deadletters.iso(2**62) == f"{2**62} ms"
+    assert deadletters.iso(0) == "1970-01-01T00:00:00.000Z"
 
 
 async def test_filter(post: Post) -> None:
