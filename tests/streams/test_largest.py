@@ -25,7 +25,7 @@ ORIGINS = 1_000
 """Partitions of interactions that feed one journal partition; operators make them, no sender does."""
 
 LONGEST_ID = 64
-"""What we take the ids of a pack to be at most."""
+"""The reader of packs refuses longer ids."""
 
 LARGE = 2**62
 CART = "\U0001f6d2"
@@ -71,7 +71,9 @@ def heavy_pack(prefix: str) -> bytes:
         words = {"issue": long_id("i"), "group": long_id("g")}
         actions.append({"id": long_id(f"{prefix}-{number}-"), **fields, **words})
     actions[0]["class"] = "transactional"
-    return pack(*actions, {"id": long_id(f"z{prefix}"), "class": "mandatory", "repeat_after": "365d"})
+    last = {"id": long_id(f"t-z{prefix}"), "channel": "DIRECT_MARKETING"}
+    winner = {"id": long_id(f"z{prefix}"), "class": "mandatory", "repeat_after": "365d", "treatments": [last]}
+    return pack(*actions, winner)
 
 
 def fill_consents_and_channels(journal: Journal) -> None:
