@@ -5,7 +5,7 @@ anywhere; one of the journal stands as it was, since its key is a surrogate and 
 """
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -165,7 +165,7 @@ async def read(cluster: Cluster, wanted: Filter) -> AsyncIterator[Letter]:
     """Yield the dead letters that are retained now, topic after topic in order; AttuneError for a missing topic."""
     consumer = cluster.consumer
     for topic in wanted.topics:
-        numbers = await _partitions(cluster, topic)
+        numbers = await partitions(cluster, topic)
         for tp in (TopicPartition(topic, number) for number in numbers):
             begin = (await consumer.beginning_offsets([tp]))[tp]
             end = (await consumer.end_offsets([tp]))[tp]
@@ -179,7 +179,7 @@ async def read(cluster: Cluster, wanted: Filter) -> AsyncIterator[Letter]:
 async def one(cluster: Cluster, text: str) -> Letter:
     """Return the dead letter of an id; AttuneError where it is no longer, or not yet, there."""
     tp, offset = parse_id(text)
-    known = tp.partition in await _partitions(cluster, tp.topic)
+    known = tp.partition in await partitions(cluster, tp.topic)
     record = await record_at(cluster.consumer, tp, offset) if known else None
     if record is None:
         raise AttuneError(f"there is no dead letter {text}", "see `attune dlq list`; they are kept for 14 days")
@@ -225,7 +225,8 @@ async def records(consumer: Any, tp: TopicPartition, start: int, end: int) -> As
                 yield record
 
 
-async def _partitions(cluster: Cluster, topic: str) -> Sequence[int]:
+async def partitions(cluster: Cluster, topic: str) -> list[int]:
+    """Return the partitions of a topic; AttuneError where it does not exist."""
     for known in await cluster.admin.describe_topics():  # all of them: asking for one by name could create it
         if known["topic"] == topic:
             return sorted(partition["partition"] for partition in known["partitions"])

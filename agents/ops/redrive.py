@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from agents.errors import AttuneError
-from agents.ops.deadletters import Cluster, Letter, Opener, original, record_at, records
+from agents.ops.deadletters import Cluster, Letter, Opener, original, partitions, record_at, records
 from schemas import deadletter, identity, topics
 from schemas import headers as names
 from schemas.codec import FRAME_LENGTH, frame
@@ -76,7 +76,7 @@ class Redrive:
             return set()
         consumer, since = self.cluster.consumer, min(letter.appended_ms for letter in letters)
         found: set[str] = set()
-        for number in await self._partitions():
+        for number in await partitions(self.cluster, topics.INTERACTIONS):
             tp = TopicPartition(topics.INTERACTIONS, number)
             end = (await consumer.end_offsets([tp]))[tp]
             start = (await consumer.offsets_for_times({tp: since}))[tp]
@@ -92,9 +92,9 @@ class Redrive:
                 f"{letter.id}: its headers name topic {failure.topic or '(none)'}, not {topics.INTERACTIONS}",
                 "only what the router refused goes back there",
             )
-        partitions = await self._partitions()
+        known = await partitions(self.cluster, topics.INTERACTIONS)
         record = await self._whole(letter)
-        partition = failure.partition if failure.partition in partitions else None
+        partition = failure.partition if failure.partition in known else None
         return Return(letter, topics.INTERACTIONS, partition, record.key, record.value, _marked(letter, record.headers))
 
     async def _journal_record(self, letter: Letter) -> Return:
@@ -128,7 +128,7 @@ class Redrive:
             partition = names.Origin.parse(names.first(record.headers, names.ORIGIN) or b"").partition
         except ValueError:
             return None
-        return partition if partition in await self._partitions() else None
+        return partition if partition in await partitions(self.cluster, topics.INTERACTIONS) else None
 
     async def _whole(self, letter: Letter) -> Original:
         """Return the record; one of which the letter has only the beginning from where it still stands."""
@@ -152,12 +152,6 @@ class Redrive:
                 "the topic was created anew; ask the source to publish it again",
             )
         return found
-
-    async def _partitions(self) -> list[int]:
-        for topic in await self.cluster.admin.describe_topics():
-            if topic["topic"] == topics.INTERACTIONS:
-                return sorted(partition["partition"] for partition in topic["partitions"])
-        raise AttuneError(f"topic {topics.INTERACTIONS} does not exist", "create the topics with `attune topics apply`")
 
 
 def _is_beginning(kept: Original, found: Original, letter: Letter) -> bool:
