@@ -9,21 +9,23 @@ over a nested map costs ten times as much as its evaluation (tests/benchmarks/co
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 import cel
 
-from schemas.policy_variables import VARIABLES, VariableType, flat_name
+from schemas.policy_variables import VARIABLES, Variable, VariableType, flat_name
 
 LONGEST_CONDITION: Final = 1_000
 DEEPEST_NESTING: Final = 16
 
 FUNCTIONS: Final = ("size", "contains", "startsWith", "endsWith", "int", "double", "string", "has")
 _WORDS: Final = ("true", "false", "null", "in")
-_ROOTS: Final = ("customer", "event")
+_ROOTS: Final = ("customer", "event", "aggregate")
+
+Variables = Mapping[str, Variable]
 
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|//[^\n]*)
@@ -33,6 +35,8 @@ _TOKEN = re.compile(
       |(?P<sign>&&|\|\||==|!=|<=|>=|.)""",
     re.VERBOSE | re.DOTALL,
 )
+
+_LISTED: Final = {"aggregate": "declare it under aggregates"}
 
 
 class Fault(NamedTuple):
@@ -60,15 +64,12 @@ class Condition:
     """Full names of the variables that it refers to, sorted."""
     program: Any = field(compare=False, repr=False)
     """The compiled program over flat names."""
-
-    @property
-    def needs_risk(self) -> bool:
-        """Whether it can only be decided for a customer with a risk score."""
-        return any(VARIABLES[name].needs_risk for name in self.variables)
+    needs_risk: bool = field(compare=False, default=False)
+    """Whether it can only be decided for a customer with a risk score."""
 
 
-def read_condition(text: str) -> tuple[Condition | None, list[Fault]]:
-    """Check and compile a condition; returns it, or None and everything that is wrong with it."""
+def read_condition(text: str, variables: Variables = VARIABLES) -> tuple[Condition | None, list[Fault]]:
+    """Check and compile a condition over `variables`; returns it, or None and everything that is wrong with it."""
     faults = list(_cap(text))
     if faults:
         return None, faults
@@ -77,7 +78,7 @@ def read_condition(text: str) -> tuple[Condition | None, list[Fault]]:
     except Exception as error:  # noqa: BLE001 - the library raises ValueError, and others for what it did not expect
         return None, [_syntax_fault(text, str(error))]
     tokens = [token for token in _tokens(text) if token.kind != "blank"]
-    faults = [*_reference_faults(tokens), *_choice_faults(tokens)]
+    faults = [*_reference_faults(tokens, variables), *_choice_faults(tokens, variables)]
     if faults:
         return None, sorted(faults)
     flat = flatten(text)
@@ -85,9 +86,10 @@ def read_condition(text: str) -> tuple[Condition | None, list[Fault]]:
         program = cel.compile(flat)
     except Exception as error:  # noqa: BLE001 - e.g. has() of what is no key of event.attributes
         return None, [Fault(0, _syntax_fault(flat, str(error)).message, "has() is for keys of event.attributes only")]
-    variables = tuple(sorted(name for name in VARIABLES if flat_name(name) in program.variables()))
-    condition = Condition(text, variables, program)
-    fault = _type_fault(condition, flat)
+    used = set(program.variables())
+    names = tuple(sorted(name for name in variables if flat_name(name) in used))
+    condition = Condition(text, names, program, any(variables[name].needs_risk for name in names))
+    fault = _type_fault(condition, flat, variables)
     return (None, [fault]) if fault else (condition, [])
 
 
@@ -148,7 +150,7 @@ def _syntax_fault(text: str, message: str) -> Fault:
     return Fault(min(at, len(text)), f"not a CEL expression: {says[:200]}", "correct the expression")
 
 
-def _reference_faults(tokens: list[Token]) -> Iterator[Fault]:
+def _reference_faults(tokens: list[Token], variables: Variables) -> Iterator[Fault]:
     for index, token in enumerate(tokens):
         if token.kind != "name" or token.text in _WORDS:
             continue
@@ -167,19 +169,21 @@ def _reference_faults(tokens: list[Token]) -> Iterator[Fault]:
             yield Fault(
                 token.at,
                 f"the variable {token.text} is not declared",
-                _guess(token.text, [*_ROOTS, *VARIABLES]) or "refer to customer.<field> or event.<field>",
+                _guess(token.text, [*_ROOTS, *variables])
+                or "refer to customer.<field>, event.<field> or aggregate.<id>",
             )
         elif after != "." or index + 2 >= len(tokens):
             yield Fault(token.at, f"{token.text} stands alone", f"name a field of it: {token.text}.<field>")
         else:
             name = f"{token.text}.{tokens[index + 2].text}"
-            if name not in VARIABLES:
+            if name not in variables:
                 yield Fault(
                     tokens[index + 2].at,
                     f"the field {name} is not declared",
-                    _guess(name, list(VARIABLES)) or "`attune policy variables` lists the fields",
+                    _guess(name, list(variables))
+                    or _LISTED.get(token.text, "`attune policy variables` lists the fields"),
                 )
-            elif VARIABLES[name].type is not VariableType.MAP and _selects(tokens, index + 3):
+            elif variables[name].type is not VariableType.MAP and _selects(tokens, index + 3):
                 yield Fault(tokens[index + 3].at, f"{name} has no fields of its own", "compare it as it is")
 
 
@@ -189,11 +193,11 @@ def _selects(tokens: list[Token], index: int) -> bool:
     return text[:1] == ["["] or (text[:1] == ["."] and text[2:] != ["("])
 
 
-def _choice_faults(tokens: list[Token]) -> Iterator[Fault]:
+def _choice_faults(tokens: list[Token], variables: Variables) -> Iterator[Fault]:
     """Find a comparison of a variable with a text that it can never be, such as a misspelt event type."""
     for index in range(len(tokens) - 4):
         root, dot, name, operator, literal = tokens[index : index + 5]
-        variable = VARIABLES.get(f"{root.text}{dot.text}{name.text}")
+        variable = variables.get(f"{root.text}{dot.text}{name.text}")
         if variable is None or not variable.choices or operator.text not in ("==", "!=") or literal.kind != "text":
             continue
         value = literal.text.strip("'\"")
@@ -205,13 +209,13 @@ def _choice_faults(tokens: list[Token]) -> Iterator[Fault]:
             )
 
 
-def _type_fault(condition: Condition, flat: str) -> Fault | None:
+def _type_fault(condition: Condition, flat: str, variables: Variables) -> Fault | None:
     """Try it on examples: as it is, whose result must be a truth, and with every operand evaluated.
 
     `false && x` is false whatever x, so a wrong x would hide. In the second form each `&&` and `||` is an `==`
     of parenthesised operands, which evaluates both.
     """
-    example = {flat_name(name): VARIABLES[name].example for name in condition.variables}
+    example = {flat_name(name): variables[name].example for name in condition.variables}
     strict = "".join(_STRICT.get(t.text, t.text) if t.kind == "sign" else t.text for t in _tokens(flat))
     try:
         for program in (condition.program, cel.compile(f"({strict})")):

@@ -1,11 +1,12 @@
 """A policy pack: what may be proposed to whom, as marketing wrote it. YAML; schemas/policy_reader.py reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from schemas.conditions import Condition
-from schemas.vocabulary import ActionClass, Channel, EventType
+from schemas.contact_policy import ContactPolicy
+from schemas.vocabulary import ActionClass, Channel, EventType, Measure
 
 VALUE_AT_RISK: Final = "value_at_risk"
 """Written instead of an amount: the action is worth what the company stands to lose with the customer."""
@@ -13,11 +14,15 @@ VALUE_AT_RISK: Final = "value_at_risk"
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """How an action is presented on one channel; the first one that consent allows is taken."""
+    """How an action is presented on one channel; the first one that may be used now is taken.
+
+    `placement` names a place within the channel, such as `home-hero`; empty for none.
+    """
 
     id: str
     channel: Channel
     content: Mapping[str, str]
+    placement: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,8 @@ class Action:
     """Something that may be proposed. Priority = propensity x context weight x value x lever.
 
     `value_minor` None stands for the customer's value at risk. `triggers` are those of the pack that it answers
-    to. Durations are milliseconds; `repeat_after_ms` 0 lets it repeat at once.
+    to. Durations are milliseconds; `repeat_after_ms` 0 lets it repeat at once. A `fallback` is looked at only when
+    nothing else may be proposed.
     """
 
     id: str
@@ -46,6 +52,21 @@ class Action:
     applicability: Condition | None
     suitability: Condition | None
     treatments: tuple[Treatment, ...]
+    fallback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A number about the customer that conditions refer to as `aggregate.<id>`.
+
+    The events of those types within the newest `days` UTC days, today included: how many, the sum of their amounts in
+    minor units, on how many days; or the days since the newest, for which `days` is 0.
+    """
+
+    id: str
+    events: tuple[EventType, ...]
+    measure: Measure
+    days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +79,8 @@ class Policy:
     triggers: tuple[EventType, ...]
     when: Mapping[EventType, Condition]
     actions: tuple[Action, ...]
+    aggregates: tuple[Aggregate, ...] = ()
+    contact: ContactPolicy = field(default_factory=ContactPolicy)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,18 +4,27 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from schemas import contact_policy_reader
+from schemas.aggregate_reader import read_aggregates, variables_with
 from schemas.conditions import Condition, read_condition
 from schemas.policy import VALUE_AT_RISK, Action, InvalidPolicy, Policy, PolicyFault, Treatment
+from schemas.policy_variables import Variable
+from schemas.policy_words import ID, ID_SAYS, flag, identifier, listed_once
 from schemas.vocabulary import ActionClass, Channel, EventType
 from schemas.yaml_nodes import Fields, Node, NodeFault, document
 
 LARGEST_DOCUMENT: Final = 500_000
 MOST_ACTIONS: Final = 500
 
-_ID: Final = r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*"
-_ID_SAYS: Final = "an id of small letters, digits and single hyphens, at most 64"
-
-_PACK: Final = ("name", "version", "description", "triggers", "actions")
+_PACK: Final = (
+    "name",
+    "version",
+    "description",
+    "triggers",
+    "aggregates",
+    *contact_policy_reader.FIELDS,
+    "actions",
+)
 _REQUIRED: Final = ("id", "issue", "group", "class", "propensity", "value_minor", "validity", "treatments")
 _OPTIONAL: Final = (
     "title",
@@ -28,8 +37,11 @@ _OPTIONAL: Final = (
     "eligibility",
     "applicability",
     "suitability",
+    "fallback",
 )
-_TREATMENT: Final = ("id", "channel", "content")
+_TREATMENT: Final = ("id", "channel", "placement", "content")
+
+_TRIGGERS: Final = "name at least one event type on which to decide"
 
 LARGEST_WEIGHT: Final = 100.0
 LARGEST_VALUE_MINOR: Final = 1_000_000_000
@@ -38,6 +50,7 @@ LONGEST: Final = "365d"
 DEFAULT_TRIGGER_AGE_MS: Final = 86_400_000
 
 Value = TypeVar("Value")
+Variables = Mapping[str, Variable]
 
 
 def read_policy(raw: bytes) -> Policy:
@@ -66,15 +79,27 @@ def _read(raw: bytes, faults: list[NodeFault]) -> Policy | None:
     if root is None:
         return None
     fields = root.mapping(_PACK, ("name", "version", "triggers", "actions"))
-    triggers, when = _pack_triggers(fields.get("triggers"))
-    actions = _actions(fields, triggers)
+    aggregates = read_aggregates(fields.get("aggregates"))
+    variables = variables_with(aggregates)
+    triggers, when = _pack_triggers(fields.get("triggers"), variables)
+    actions = _actions(fields, triggers, variables)
+    contact_policy_reader.check_names(
+        fields,
+        {
+            "actions": frozenset(action.id for action in actions),
+            "groups": frozenset(action.group for action in actions),
+            "issues": frozenset(action.issue for action in actions),
+        },
+    )
     return Policy(
-        name=_get(fields, "name", lambda node: node.text(_ID, _ID_SAYS), ""),
+        name=_get(fields, "name", lambda node: node.text(ID, ID_SAYS), ""),
         version=_get(fields, "version", lambda node: node.whole(1, 1_000_000_000), 0),
         description=_get(fields, "description", Node.text, ""),
         triggers=triggers,
         when=when,
         actions=tuple(sorted(actions, key=lambda action: action.id)),
+        aggregates=aggregates,
+        contact=contact_policy_reader.read_contact_policy(fields),
     )
 
 
@@ -84,16 +109,18 @@ def _get(fields: Fields, name: str, read: Callable[[Node], Value | None], defaul
     return default if value is None else value
 
 
-def _pack_triggers(node: Node | None) -> tuple[tuple[EventType, ...], Mapping[EventType, Condition]]:
+def _pack_triggers(
+    node: Node | None, variables: Variables
+) -> tuple[tuple[EventType, ...], Mapping[EventType, Condition]]:
     found: list[EventType] = []
     when: dict[EventType, Condition] = {}
-    for item in _listed(node):
+    for item in listed_once(node, _TRIGGERS):
         if item.kind != "map":
             _add_trigger(item, tuple(EventType), found)
             continue
         fields = item.mapping(("event", "when"), ("event", "when"))
         trigger = _add_trigger(fields["event"], tuple(EventType), found) if "event" in fields else None
-        condition = _condition(fields.get("when"))
+        condition = _condition(fields.get("when"), variables)
         if trigger is not None and condition is not None:
             when[trigger] = condition
     return tuple(found), MappingProxyType(when)
@@ -101,18 +128,9 @@ def _pack_triggers(node: Node | None) -> tuple[tuple[EventType, ...], Mapping[Ev
 
 def _action_triggers(node: Node, allowed: tuple[EventType, ...]) -> tuple[EventType, ...]:
     found: list[EventType] = []
-    for item in _listed(node):
+    for item in listed_once(node, _TRIGGERS):
         _add_trigger(item, allowed, found)
     return tuple(found)
-
-
-def _listed(node: Node | None) -> list[Node]:
-    if node is None:
-        return []
-    items = node.items()
-    if not items and node.kind == "seq":
-        node.fault("the list is empty", "name at least one event type on which to decide")
-    return items
 
 
 def _add_trigger(node: Node, allowed: tuple[EventType, ...], found: list[EventType]) -> EventType | None:
@@ -124,7 +142,7 @@ def _add_trigger(node: Node, allowed: tuple[EventType, ...], found: list[EventTy
     return trigger
 
 
-def _actions(fields: Fields, triggers: tuple[EventType, ...]) -> list[Action]:
+def _actions(fields: Fields, triggers: tuple[EventType, ...], variables: Variables) -> list[Action]:
     node = fields.get("actions")
     if node is None:
         return []
@@ -134,12 +152,14 @@ def _actions(fields: Fields, triggers: tuple[EventType, ...]) -> list[Action]:
         return []
     action_ids: list[str] = []
     treatment_ids: list[str] = []
-    return [_action(item, triggers, action_ids, treatment_ids) for item in items]
+    return [_action(item, triggers, variables, action_ids, treatment_ids) for item in items]
 
 
-def _action(node: Node, triggers: tuple[EventType, ...], ids: list[str], treatment_ids: list[str]) -> Action:
+def _action(
+    node: Node, triggers: tuple[EventType, ...], variables: Variables, ids: list[str], treatment_ids: list[str]
+) -> Action:
     fields = node.mapping((*_REQUIRED, *_OPTIONAL), _REQUIRED)
-    id_ = _identifier(fields, ids, "action")
+    id_ = identifier(fields, ids, "action")
     own = fields.get("triggers")
     validity = _get(fields, "validity", lambda node: node.duration_ms(SHORTEST, LONGEST), 0)
     action_class = _get(fields, "class", lambda node: node.choice(ActionClass), ActionClass.MARKETING)
@@ -149,8 +169,8 @@ def _action(node: Node, triggers: tuple[EventType, ...], ids: list[str], treatme
     return Action(
         id=id_,
         title=_get(fields, "title", Node.text, id_),
-        issue=_get(fields, "issue", lambda node: node.text(_ID, _ID_SAYS), ""),
-        group=_get(fields, "group", lambda node: node.text(_ID, _ID_SAYS), ""),
+        issue=_get(fields, "issue", lambda node: node.text(ID, ID_SAYS), ""),
+        group=_get(fields, "group", lambda node: node.text(ID, ID_SAYS), ""),
         action_class=action_class,
         triggers=triggers if own is None else _action_triggers(own, triggers or tuple(EventType)),
         propensity=_get(fields, "propensity", lambda node: node.number(0.0, 1.0), 0.0),
@@ -163,22 +183,12 @@ def _action(node: Node, triggers: tuple[EventType, ...], ids: list[str], treatme
             fields, "max_trigger_age", lambda node: node.duration_ms(SHORTEST, LONGEST), DEFAULT_TRIGGER_AGE_MS
         ),
         repeat_after_ms=repeat_after,
-        eligibility=_condition(fields.get("eligibility")),
-        applicability=_condition(fields.get("applicability")),
-        suitability=_condition(fields.get("suitability")),
+        eligibility=_condition(fields.get("eligibility"), variables),
+        applicability=_condition(fields.get("applicability"), variables),
+        suitability=_condition(fields.get("suitability"), variables),
         treatments=_treatments(fields.get("treatments"), treatment_ids),
+        fallback=flag(fields.get("fallback")),
     )
-
-
-def _identifier(fields: Fields, ids: list[str], noun: str) -> str:
-    node = fields.get("id")
-    id_ = None if node is None else node.text(_ID, _ID_SAYS)
-    if node is None or id_ is None:
-        return ""
-    if id_ in ids:
-        node.fault(f"a second {noun} has the id {id_!r}", "ids are quoted in every decision; give it one of its own")
-    ids.append(id_)
-    return id_
 
 
 def _weight(node: Node) -> float | None:
@@ -205,11 +215,11 @@ def _value(node: Node | None) -> int | None:
     return node.whole(0, LARGEST_VALUE_MINOR)
 
 
-def _condition(node: Node | None) -> Condition | None:
+def _condition(node: Node | None, variables: Variables) -> Condition | None:
     text = None if node is None else node.text()
     if node is None or text is None:
         return None
-    condition, faults = read_condition(text)
+    condition, faults = read_condition(text, variables)
     for fault in faults:
         node.fault(fault.message, fault.remedy, fault.at)
     return condition
@@ -222,18 +232,21 @@ def _treatments(node: Node | None, ids: list[str]) -> tuple[Treatment, ...]:
     if node.kind == "seq" and not items:
         node.fault("the action has no treatment", "say how it is presented on at least one channel")
     treatments: list[Treatment] = []
-    channels: list[Channel] = []
+    places: list[tuple[Channel, str]] = []
     for item in items:
         fields = item.mapping(_TREATMENT, ("id", "channel"))
-        id_ = _identifier(fields, ids, "treatment")
+        id_ = identifier(fields, ids, "treatment")
         channel_node = fields.get("channel")
         channel = None if channel_node is None else channel_node.choice(Channel)
-        if channel_node is not None and channel in channels:
-            channel_node.fault(f"a second treatment for {channel}", "an action has one treatment per channel")
         channel = channel or Channel.OTHER
-        channels.append(channel)
+        placement = _get(fields, "placement", lambda node: node.text(ID, ID_SAYS), "")
+        if channel_node is not None and (channel, placement) in places:
+            channel_node.fault(
+                f"a second treatment for {channel}", "an action has one treatment per channel and placement"
+            )
+        places.append((channel, placement))
         content = {}
         if "content" in fields:
             content = {name: inner.text() or "" for name, inner in fields["content"].entries().items()}
-        treatments.append(Treatment(id_, channel, MappingProxyType(content)))
+        treatments.append(Treatment(id_, channel, MappingProxyType(content), placement))
     return tuple(treatments)

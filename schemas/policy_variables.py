@@ -1,7 +1,8 @@
 """What a condition of a policy may refer to: the one list of variables, with types and what they say.
 
-Conditions are CEL over `customer.<field>` and `event.<field>`. Every variable always has a value, so that a
-condition can be decided; what stands for "never" is said below. `streams/situation.py` computes them.
+Conditions are CEL over `customer.<field>`, `event.<field>`, and `aggregate.<id>` for what the pack itself declares
+(schemas/aggregate_reader.py). Every variable always has a value, so that a condition can be decided; what stands for
+"never" is said below. `streams/situation.py` computes them.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
-from schemas.vocabulary import Channel, EventType
+from schemas.vocabulary import Channel, EventType, Outcome
 
 NEVER_DAYS: Final = 36_500.0
 """Days since something that never happened: a hundred years."""
@@ -70,6 +71,15 @@ def _variables() -> dict[str, Variable]:
         **contacts,
         "customer.queued": Variable(t.INT, "actions proposed and not confirmed as dispatched"),
         "customer.days_since_marketing": Variable(t.DOUBLE, since.format("marketing action proposed")),
+        "customer.days_since_contact": Variable(t.DOUBLE, since.format("contact that the company made")),
+        "customer.days_since_accept": Variable(t.DOUBLE, since.format("acceptance of an offer")),
+        "customer.days_since_reject": Variable(t.DOUBLE, since.format("rejection of an offer")),
+        "customer.unanswered": Variable(t.INT, "contacts since the newest response, those before 92 days ago left out"),
+        "customer.last_action": Variable(t.STRING, "id of the newest action that went out; empty if none did"),
+        "customer.last_outcome": Variable(
+            t.STRING, "what became of it; empty if none went out", choices=("", *(word.value for word in Outcome))
+        ),
+        "customer.zone": Variable(t.STRING, "time zone, e.g. Europe/Berlin; empty if it is not known"),
         "customer.messages_sent": Variable(t.INT, "actions dispatched"),
         "customer.offers_presented": Variable(t.INT, "offers presented, by whomever"),
         "customer.offers_accepted": Variable(t.INT, "offers accepted"),

@@ -180,6 +180,7 @@ class NextBestAction(Message):
     model: DocumentRef | None = None
     recalls: str | None = None
     content: Mapping[str, str] = field(default_factory=dict)
+    placement: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +224,17 @@ class CustomerState(Message):
     churn_risk: float | None = None
     suppressions: tuple[str, ...] = ()
     queued: tuple[str, ...] = ()
+    scored_by: DocumentRef | None = None
+    events: int = 0
+    currency: str = ""
+    first_purchase_at: int | None = None
+    open_cases: int = 0
+    complaints: int = 0
+    messages_sent: int = 0
+    offers_presented: int = 0
+    offers_accepted: int = 0
+    offers_rejected: int = 0
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,12 +149,65 @@ class ReasonCode(StrEnum):
     SUPPRESSED = "SUPPRESSED"
     ALREADY_QUEUED = "ALREADY_QUEUED"
     CONTACTED_RECENTLY = "CONTACTED_RECENTLY"
+    COOL_OFF = "COOL_OFF"
     NO_TREATMENT = "NO_TREATMENT"
     NO_VALUE = "NO_VALUE"
+    CONTACT_LIMIT = "CONTACT_LIMIT"
+    QUIET_HOURS = "QUIET_HOURS"
+    NOT_NEEDED = "NOT_NEEDED"
     OUTRANKED = "OUTRANKED"
     EXPIRED = "EXPIRED"
     CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN"
     NO_CANDIDATES = "NO_CANDIDATES"
+
+
+class Outcome(StrEnum):
+    """What became of a contact; the weakest first."""
+
+    PENDING = "PENDING"
+    NO_RESPONSE = "NO_RESPONSE"
+    IMPRESSION = "IMPRESSION"
+    CLICK = "CLICK"
+    REJECT = "REJECT"
+    ACCEPT = "ACCEPT"
+
+
+class Measure(StrEnum):
+    """What an aggregate of a policy says of its events."""
+
+    COUNT = "count"
+    AMOUNT = "amount"
+    ACTIVE_DAYS = "active_days"
+    DAYS_SINCE = "days_since"
+
+
+class Calendar(StrEnum):
+    """Windows that begin at midnight of the customer's zone; a week begins on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Weekday(StrEnum):
+    """Days of the week."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+class CoolOffScope(StrEnum):
+    """What rests after a bad outcome: the action, its group, its issue, or every action of its class."""
+
+    ACTION = "action"
+    GROUP = "group"
+    ISSUE = "issue"
+    CLASS = "class"
 
 
 class SuppressionStatus(StrEnum):
@@ -197,6 +250,7 @@ class DocumentKind(StrEnum):
 
     POLICY = "POLICY"
     MODEL = "MODEL"
+    LOGIC = "LOGIC"
 
 
 class JournalKind(StrEnum):

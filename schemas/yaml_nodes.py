@@ -140,6 +140,13 @@ class Node:
         value = float(construct(self._node))
         return value if self._within(value, low, high) else None
 
+    def truth(self) -> bool | None:
+        """Return true or false."""
+        if self.kind != "bool" or not isinstance(self._node, yaml.ScalarNode):
+            self._wrong("true or false")
+            return None
+        return bool(yaml.SafeLoader("").construct_yaml_bool(self._node))
+
     def duration_ms(self, low: str, high: str) -> int | None:
         """Return a duration such as `90s`, `30m`, `12h`, `7d`, `2w` in milliseconds."""
         value = self.text(r"[0-9]{1,6}[smhdw]", "a duration such as 30m, 12h or 7d")

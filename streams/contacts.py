@@ -1,4 +1,4 @@
-"""What became of actions; and every contact, whole for a while, in aggregates for ever."""
+"""Every contact, whoever began it: whole for a while, counted for ever."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from streams import queue
 from streams.customer import DIGEST_BYTES, RECENT_CONTACTS, RECENT_IDS, Contact, Customer
 from streams.errors import BadEvent
 from streams.meaning import Event
@@ -22,47 +21,6 @@ LONGEST_CHARACTER: Final = 4
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Contact).decode
-
-
-def sent(customer: Customer, event: Event) -> None:
-    """Fold `message.sent`: dispatched, so it can no longer be recalled."""
-    customer.messages_sent += 1
-    queue.leave(customer, event["decision_id"])
-
-
-def reached(customer: Customer, event: Event) -> None:
-    """Fold delivery, opening, click or silence: it was dispatched, whether or not that was reported."""
-    queue.leave(customer, event["decision_id"])
-
-
-def bounced(customer: Customer, event: Event) -> None:
-    """Fold `message.bounced`: it reached nobody, so that the action counts as never proposed, reported sent or not."""
-    if event["decision_id"]:
-        queue.undo(customer, event["decision_id"])
-
-
-def withheld(customer: Customer, event: Event) -> None:
-    """Fold `message.withheld`: the channel spared the customer; the action counts as never proposed."""
-    if event["decision_id"] is not None:
-        queue.release(customer, event["decision_id"])
-
-
-def presented(customer: Customer, event: Event) -> None:
-    """Fold `offer.presented`, also of offers that other tools made."""
-    customer.offers_presented += 1
-    queue.leave(customer, event["decision_id"])
-
-
-def accepted(customer: Customer, event: Event) -> None:
-    """Fold `offer.accepted`."""
-    customer.offers_accepted += 1
-    queue.leave(customer, event["decision_id"])
-
-
-def rejected(customer: Customer, event: Event) -> None:
-    """Fold `offer.rejected`."""
-    customer.offers_rejected += 1
-    queue.leave(customer, event["decision_id"])
 
 
 def identity(event: Event) -> bytes:

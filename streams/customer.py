@@ -34,6 +34,15 @@ EVIDENCE: Final = 32
 PROPOSALS: Final = 128
 """So many actions are remembered with when they were last proposed."""
 
+MADE: Final = 128
+"""So many contacts that the company made are kept one by one, none for longer than LONGEST_WINDOW_DAYS."""
+
+SEEN: Final = 8
+"""So many further displays of one offer are kept."""
+
+HELD: Final = 8
+"""So many ended suppressions are remembered with when they began and ended."""
+
 QUEUED: Final = 64
 """So many actions may wait, and one that won beside mandatory ones that fill the queue; with as many waiting,
 candidates are ALREADY_QUEUED until some are dispatched or expire."""
@@ -94,6 +103,28 @@ class Queued(Struct, array_like=True, gc=False, frozen=True):
     valid_until_ms: int
 
 
+class Made(Struct, array_like=True, gc=False):
+    """A contact that the company made, by our decision or by another tool, and what became of it.
+
+    `at_ms` is when it went out. One that was never confirmed counts at the last moment at which it could have gone out
+    (`confirmed` is false) until its channel says otherwise. `seen` are times of further displays. `outcome` is an
+    Outcome. Of a contact by another tool `action_id` is its reference.
+    """
+
+    action_id: str
+    issue: str
+    group: str
+    channel: str
+    action_class: str
+    at_ms: int
+    confirmed: bool = True
+    delivered_ms: int = 0
+    outcome: str = "PENDING"
+    outcome_ms: int = 0
+    valid_until_ms: int = 0
+    seen: list[int] = field(default_factory=list)
+
+
 class Proposal(Struct, array_like=True, gc=False, frozen=True):
     """When an action was last proposed, and by which decision.
 
@@ -114,6 +145,8 @@ class Customer(Struct, array_like=True, gc=False, tag="customer"):
     of them is looked at, and as bytes they cost a tenth. `recent_ids` is one row of digests of source and event id.
     `activity_14` and `activity_56` are sums over purchases of exp(-age / 14 or 56 days), as of
     `last_purchase_ms`: recency and frequency in one number that no order of arrival changes.
+    `types` are rows of streams/aggregates.py; `made` is by decision id, or `~` and a digest for other tools' contacts;
+    `made_forgotten_ms` the newest of those that had to be forgotten early; `held` times in pairs, from and until.
     """
 
     offset: int = -1
@@ -143,3 +176,11 @@ class Customer(Struct, array_like=True, gc=False, tag="customer"):
     offers_presented: int = 0
     offers_accepted: int = 0
     offers_rejected: int = 0
+    zone: str = ""
+    zone_ms: int = 0
+    types: dict[str, list[int]] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
+    made_forgotten_ms: int = 0
+    held: list[int] = field(default_factory=list)
+    last_accept_ms: int = 0
+    last_reject_ms: int = 0

@@ -3,16 +3,16 @@
 Candidates are the actions that answer to the trigger. Each passes the stages of `ReasonCode` in their order; the
 first that it fails is its reason. Of those that pass, every mandatory one is proposed, and of the others one: the
 strongest class, then the highest priority = propensity x context weight x value x lever, then the first action id.
+Fallbacks are looked at last: one wins only where nothing else may be proposed.
 """
 
 from typing import Any, Final, NamedTuple
 
-from schemas.policy import Treatment
 from schemas.vocabulary import ActionClass, ReasonCode
-from streams import consent
 from streams.customer import PROPOSALS, QUEUED, Customer, Proposal, Queued
 from streams.emit import NO_ACTION, PROPOSED, Outbox
 from streams.plan import UNDECIDED, Candidate, Plan
+from streams.reach import NO_CONSENT, Route
 from streams.situation import Situation
 from streams.suppression import SCOPE
 
@@ -23,11 +23,12 @@ SELECTED: Final = ReasonCode.SELECTED.value
 OUTRANKED: Final = ReasonCode.OUTRANKED.value
 TRIGGER_TOO_OLD: Final = ReasonCode.TRIGGER_TOO_OLD.value
 CONDITION_ERROR: Final = ReasonCode.CONDITION_ERROR.value
-NO_CONSENT: Final = ReasonCode.NO_CONSENT.value
 SUPPRESSED: Final = ReasonCode.SUPPRESSED.value
 ALREADY_QUEUED: Final = ReasonCode.ALREADY_QUEUED.value
 CONTACTED_RECENTLY: Final = ReasonCode.CONTACTED_RECENTLY.value
+COOL_OFF: Final = ReasonCode.COOL_OFF.value
 NO_VALUE: Final = ReasonCode.NO_VALUE.value
+NOT_NEEDED: Final = ReasonCode.NOT_NEEDED.value
 NO_CANDIDATES: Final = ReasonCode.NO_CANDIDATES.value
 
 Documents = dict[str, dict[str, str] | None]
@@ -38,30 +39,37 @@ class Choice(NamedTuple):
     """A candidate that passed, how it is presented, its priority, and the value in it."""
 
     candidate: Candidate
-    treatment: Treatment
+    route: Route
     priority: float
     value: int
     weight: float
+
+    @property
+    def order(self) -> tuple[bool, int, float]:
+        """What the winner has most of: no fallback, then the strongest class, then the priority."""
+        return not self.candidate.fallback, -self.candidate.rank, self.priority
 
 
 def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbox) -> None:
     """Take one decision and emit it: mandatory actions, then one proposal, or no action with its reason.
 
-    The plan's conditions have begun with this situation.
+    The plan has begun with this situation.
     """
     trigger = situation.event["type"]
+    customer = situation.customer
+    waiting = {queued.action_id for queued in customer.queue.values()}
     reasons: list[str] = []
     chosen: list[Choice] = []
     winner: Choice | None = None
     place = 0
     removed_priority, removed_reason = -1.0, NO_CANDIDATES
     candidates = plan.candidates.get(trigger, ())
-    room = QUEUED - len(situation.customer.queue)
+    room = QUEUED - len(customer.queue)
     for candidate in candidates:
         value = _value(candidate, situation)
         weight = candidate.weights.get(trigger, candidate.weight)
         priority = candidate.propensity * weight * value * candidate.lever
-        outcome = _engagement(candidate, plan, situation) or _contact(candidate, situation, priority)
+        outcome = _engagement(candidate, plan, situation) or _contact(candidate, plan, situation, waiting, priority)
         if len(chosen) >= room and not isinstance(outcome, str):
             outcome = ALREADY_QUEUED
         if isinstance(outcome, str):
@@ -74,9 +82,9 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
             chosen.append(choice)
             reasons.append(SELECTED)
             continue
-        if winner is None or (-candidate.rank, priority) > (-winner.candidate.rank, winner.priority):
+        if winner is None or choice.order > winner.order:
             winner, place = choice, len(reasons)
-        reasons.append(OUTRANKED)
+        reasons.append(NOT_NEEDED if candidate.fallback else OUTRANKED)
     if winner is not None:
         reasons[place] = SELECTED
         chosen.append(winner)
@@ -87,7 +95,7 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
         **documents,
     }
     for choice in chosen:
-        _propose(choice, situation, shared, outbox)
+        _propose(choice, plan, situation, shared, outbox)
     if not chosen:
         outbox.decision(NO_ACTION, removed_reason, **shared)
 
@@ -111,45 +119,44 @@ def _engagement(candidate: Candidate, plan: Plan, situation: Situation) -> str |
     return None
 
 
-def _contact(candidate: Candidate, situation: Situation, priority: float) -> Treatment | str:
-    """Return the treatment that consent allows, or the reason why the customer is not to be contacted so."""
-    customer = situation.customer
+def _contact(candidate: Candidate, plan: Plan, situation: Situation, waiting: set[str], priority: float) -> Route | str:
+    """Return how the customer may be reached with it, or the reason why not."""
+    customer, reach = situation.customer, plan.reach
     action_class = candidate.action_class
-    treatment = _treatment(candidate, customer)
-    if treatment is None:
+    if not reach.has_consent(action_class, candidate.routes):
         return NO_CONSENT
     if customer.hold is not None and action_class == SCOPE:
         return SUPPRESSED
-    if customer.queue and candidate.id in [queued.action_id for queued in customer.queue.values()]:
+    if candidate.id in waiting:
         return ALREADY_QUEUED
-    last = customer.proposals.get(candidate.id)
-    if last is not None and situation.now_ms - last.at_ms < candidate.repeat_after_ms:
-        return CONTACTED_RECENTLY
+    rests = _rests(candidate, plan, situation)
+    if rests is not None:
+        return rests
     if priority <= 0.0 and action_class != MANDATORY:
         return NO_VALUE
-    return treatment
+    return reach.choose(action_class, candidate.routes)
 
 
-def _treatment(candidate: Candidate, customer: Customer) -> Treatment | None:
-    for channel, treatment in candidate.channels:
-        if consent.allowed(customer, candidate.action_class, channel):
-            return treatment
-    return None
+def _rests(candidate: Candidate, plan: Plan, situation: Situation) -> str | None:
+    """Return the reason if the action was proposed or turned down too recently."""
+    last = situation.customer.proposals.get(candidate.id)
+    if last is not None and situation.now_ms - last.at_ms < candidate.repeat_after_ms:
+        return CONTACTED_RECENTLY
+    return COOL_OFF if candidate.scopes and plan.reach.rests(candidate.scopes) else None
 
 
-def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbox: Outbox) -> None:
-    candidate, treatment = choice.candidate, choice.treatment
+def _propose(choice: Choice, plan: Plan, situation: Situation, shared: dict[str, Any], outbox: Outbox) -> None:
+    candidate, route = choice.candidate, choice.route
     action, customer, now_ms = candidate.action, situation.customer, situation.now_ms
     last = customer.proposals.get(action.id)
-    channel = candidate.channel_of[treatment.id]
-    valid_until = now_ms + action.validity_ms
+    valid_until = plan.reach.last_moment(route.quiet, now_ms + action.validity_ms)
     decision_id = outbox.next_id()
     customer.queue[decision_id] = Queued(
         action.id,
         action.issue,
         action.group,
-        treatment.id,
-        channel,
+        route.treatment.id,
+        route.channel,
         candidate.action_class,
         now_ms,
         valid_until,
@@ -164,8 +171,8 @@ def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbo
         action_id=action.id,
         issue=action.issue,
         group=action.group,
-        treatment_id=treatment.id,
-        channel=channel,
+        treatment_id=route.treatment.id,
+        channel=route.channel,
         action_class=candidate.action_class,
         valid_until=valid_until,
         priority=choice.priority,
@@ -175,7 +182,8 @@ def _propose(choice: Choice, situation: Situation, shared: dict[str, Any], outbo
             "value": float(choice.value),
             "lever": candidate.lever,
         },
-        content=dict(treatment.content),
+        content=dict(route.treatment.content),
+        placement=route.treatment.placement,
         **shared,
     )
 

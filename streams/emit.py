@@ -90,6 +90,7 @@ class Outbox:
             "model": None,
             "recalls": None,
             "content": {},
+            "placement": "",
         }
         record.update(fields)
         self._send(ACTIONS, encode("NextBestAction", record), _CE_TYPE[kind])

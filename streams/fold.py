@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.vocabulary import EventType
-from streams import cases, consent, contacts, shop
+from streams import cases, consent, made, profile, shop
 from streams.meaning import Handler
 
 SHOP: Final[Mapping[EventType, Handler]] = {
@@ -32,24 +32,30 @@ CONSENT: Final[Mapping[EventType, Handler]] = {
 }
 
 CONTACTS: Final[Mapping[EventType, Handler]] = {
-    EventType.MESSAGE_SENT: contacts.sent,
-    EventType.MESSAGE_DELIVERED: contacts.reached,
-    EventType.MESSAGE_OPENED: contacts.reached,
-    EventType.MESSAGE_CLICKED: contacts.reached,
-    EventType.MESSAGE_BOUNCED: contacts.bounced,
-    EventType.MESSAGE_IGNORED: contacts.reached,
-    EventType.MESSAGE_WITHHELD: contacts.withheld,
-    EventType.OFFER_PRESENTED: contacts.presented,
-    EventType.OFFER_ACCEPTED: contacts.accepted,
-    EventType.OFFER_REJECTED: contacts.rejected,
+    EventType.MESSAGE_SENT: made.sent,
+    EventType.MESSAGE_DELIVERED: made.delivered,
+    EventType.MESSAGE_OPENED: made.delivered,
+    EventType.MESSAGE_CLICKED: made.clicked,
+    EventType.MESSAGE_BOUNCED: made.bounced,
+    EventType.MESSAGE_IGNORED: made.ignored,
+    EventType.MESSAGE_WITHHELD: made.withheld,
+    EventType.OFFER_PRESENTED: made.presented,
+    EventType.OFFER_ACCEPTED: made.accepted,
+    EventType.OFFER_REJECTED: made.rejected,
+}
+
+PROFILE: Final[Mapping[EventType, Handler]] = {
+    EventType.PROFILE_CHANGED: profile.changed,
 }
 
 HANDLERS: Final[Mapping[str, Handler]] = {
-    kind.value: handler for source in (SHOP, BILLING, SERVICE, CONSENT, CONTACTS) for kind, handler in source.items()
+    kind.value: handler
+    for source in (SHOP, BILLING, SERVICE, CONSENT, CONTACTS, PROFILE)
+    for kind, handler in source.items()
 }
 """By the plain text of the type, which is what a decoded event holds."""
 
-WORDS: Final = frozenset(kind.value for kind in (*BILLING, *SERVICE, *CONSENT)) - {EventType.COMPLAINT.value}
+WORDS: Final = frozenset(kind.value for kind in (*BILLING, *SERVICE, *CONSENT, *PROFILE)) - {EventType.COMPLAINT.value}
 """Types of which the newest word on a matter counts; `streams.meaning.as_heard` says when a word is newer."""
 
 DECLARED: Final[Mapping[str, EventType]] = {kind.value: kind for kind in EventType}

@@ -34,6 +34,7 @@ class Changed(Enum):
 
     CASES = "cases"
     CONSENT = "consent"
+    PROFILE = "profile"
 
 
 Handler: TypeAlias = Callable[[Customer, Event], Changed | None]

@@ -5,7 +5,7 @@ its value differs from the last one, and a condition that several actions share 
 (tests/benchmarks/core.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import cel
@@ -14,7 +14,9 @@ from schemas.conditions import Condition
 from schemas.policy import Action, Policy
 from schemas.policy_variables import flat_name
 from schemas.vocabulary import ActionClass, EventType, ReasonCode
+from streams import aggregates
 from streams.partition import Active
+from streams.reach import Reach
 from streams.situation import VALUES, Situation
 
 UNDECIDED: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
@@ -37,12 +39,12 @@ class Conditions:
         "_turn",
     )
 
-    def __init__(self, conditions: list[Condition]) -> None:
+    def __init__(self, conditions: list[Condition], values: Mapping[str, Callable[[Situation], Any]]) -> None:
         names = sorted({name for condition in conditions for name in condition.variables})
         self._items = [
             (
                 condition.program.execute,
-                [(names.index(name), flat_name(name), VALUES[name]) for name in condition.variables],
+                [(names.index(name), flat_name(name), values[name]) for name in condition.variables],
                 condition.needs_risk,
             )
             for condition in conditions
@@ -93,22 +95,24 @@ class Candidate:
     __slots__ = (
         "action",
         "action_class",
-        "channel_of",
-        "channels",
         "explained",
+        "fallback",
         "id",
+        "lasting",
         "lever",
         "max_trigger_age_ms",
         "propensity",
         "rank",
         "repeat_after_ms",
+        "routes",
+        "scopes",
         "stages",
         "value_minor",
         "weight",
         "weights",
     )
 
-    def __init__(self, action: Action, number: Mapping[Condition, int]) -> None:
+    def __init__(self, action: Action, number: Mapping[Condition, int], reach: Reach) -> None:
         self.action = action
         self.id = action.id
         self.action_class = action.action_class.value
@@ -118,8 +122,11 @@ class Candidate:
         self.weight = action.context_weight
         self.value_minor = action.value_minor
         self.lever = action.lever
-        self.channels = [(treatment.channel.value, treatment) for treatment in action.treatments]
-        self.channel_of = {treatment.id: treatment.channel.value for treatment in action.treatments}
+        self.fallback = action.fallback
+        self.routes = reach.routes(action)
+        self.scopes = reach.scopes(action)
+        self.lasting = _lasting(action.eligibility, number)
+        """The eligibility if it is about the customer alone, so that it can be looked at again at another event."""
         self.max_trigger_age_ms = action.max_trigger_age_ms
         self.repeat_after_ms = action.repeat_after_ms
         self.stages = [
@@ -135,10 +142,16 @@ class Candidate:
         """The record of the explanation for each reason, made once."""
 
 
+def _lasting(eligibility: Condition | None, number: Mapping[Condition, int]) -> int | None:
+    if eligibility is None or any(name.startswith("event.") for name in eligibility.variables):
+        return None
+    return number[eligibility]
+
+
 class Plan:
     """A policy ready to decide."""
 
-    __slots__ = ("_when", "candidates", "conditions", "triggers")
+    __slots__ = ("_when", "by_id", "candidates", "conditions", "reach", "triggers")
 
     def __init__(self, policy: Policy) -> None:
         distinct = sorted(
@@ -154,13 +167,21 @@ class Plan:
         number = {condition: index for index, condition in enumerate(distinct)}
         self.triggers = frozenset(trigger.value for trigger in policy.triggers)
         self._when = {trigger.value: number[condition] for trigger, condition in policy.when.items()}
-        self.conditions = Conditions(distinct)
-        candidates = [Candidate(action, number) for action in policy.actions]
+        own = {f"aggregate.{aggregate.id}": aggregates.compute(aggregate) for aggregate in policy.aggregates}
+        self.conditions = Conditions(distinct, {**VALUES, **own})
+        self.reach = Reach(policy.contact)
+        candidates = [Candidate(action, number, self.reach) for action in policy.actions]
+        self.by_id = {candidate.id: candidate for candidate in candidates}
         self.candidates: Mapping[str, list[Candidate]] = {
             trigger.value: [candidate for candidate in candidates if trigger in candidate.action.triggers]
             for trigger in EventType
         }
         """The actions that answer to each trigger, by action id, so that the first of equals wins ties."""
+
+    def begin(self, situation: Situation) -> None:
+        """Begin a decision: what was found out for the one before no longer counts."""
+        self.conditions.begin(situation)
+        self.reach.begin(situation.customer, situation.now_ms)
 
     def asks(self, trigger: str) -> bool:
         """Return whether an event of that type asks for a decision in the situation that was begun.

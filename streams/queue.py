@@ -1,12 +1,6 @@
-"""Actions in flight: emitted and not confirmed as dispatched. They can be recalled, and expire."""
+"""Actions in flight: emitted and not known to have gone out. Each holds a slot of the limits, and can be recalled."""
 
 from streams.customer import Customer, Proposal, Queued
-
-
-def leave(customer: Customer, decision_id: str | None) -> None:
-    """Take an action out that reached its channel, by whatever sign of it."""
-    if decision_id is not None:
-        customer.queue.pop(decision_id, None)
 
 
 def release(customer: Customer, decision_id: str) -> Queued | None:
@@ -28,13 +22,6 @@ def undo(customer: Customer, decision_id: str) -> None:
             if last.decision_id == decision_id:
                 _take_back(customer, action_id, decision_id)
                 return
-
-
-def expire(customer: Customer, now_ms: int) -> None:
-    """Drop actions past their validity; no channel may deliver them any more."""
-    expired = [id_ for id_, queued in customer.queue.items() if queued.valid_until_ms < now_ms]
-    for id_ in expired:
-        del customer.queue[id_]
 
 
 def _take_back(customer: Customer, action_id: str, decision_id: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from schemas.policy_variables import NEVER_DAYS
 from schemas.vocabulary import ActionClass, Channel
-from streams import cases
+from streams import cases, made
 from streams.clock import DAY_MS
 from streams.customer import Customer
 from streams.meaning import Event
@@ -74,6 +74,29 @@ def _days_since_marketing(s: Situation) -> float:
     return s.days_since(newest)
 
 
+def _newest_made(s: Situation) -> int:
+    newest = made.newest(s.customer)
+    return newest.at_ms if newest is not None else 0
+
+
+def _last_action(s: Situation) -> str:
+    newest = made.newest(s.customer)
+    return newest.action_id if newest is not None else ""
+
+
+def _last_outcome(s: Situation) -> str:
+    newest = made.newest(s.customer)
+    return newest.outcome if newest is not None else ""
+
+
+def _unanswered(s: Situation) -> int:
+    answer = max(s.customer.last_accept_ms, s.customer.last_reject_ms)
+    for contact in s.customer.made.values():
+        if contact.outcome == made.CLICK:
+            answer = max(answer, contact.outcome_ms)
+    return sum(contact.confirmed and contact.at_ms > answer for contact in s.customer.made.values())
+
+
 def _contacts_on(channel: str) -> Callable[[Situation], int]:
     return lambda s: s.customer.contacts.get(channel, 0)
 
@@ -97,6 +120,13 @@ VALUES: Final[Mapping[str, Callable[[Situation], Any]]] = {
     **{f"customer.contacts_{channel.value.lower()}": _contacts_on(channel.value) for channel in Channel},
     "customer.queued": lambda s: len(s.customer.queue),
     "customer.days_since_marketing": _days_since_marketing,
+    "customer.days_since_contact": lambda s: s.days_since(_newest_made(s)),
+    "customer.days_since_accept": lambda s: s.days_since(s.customer.last_accept_ms),
+    "customer.days_since_reject": lambda s: s.days_since(s.customer.last_reject_ms),
+    "customer.unanswered": _unanswered,
+    "customer.last_action": _last_action,
+    "customer.last_outcome": _last_outcome,
+    "customer.zone": lambda s: s.customer.zone,
     "customer.messages_sent": lambda s: s.customer.messages_sent,
     "customer.offers_presented": lambda s: s.customer.offers_presented,
     "customer.offers_accepted": lambda s: s.customer.offers_accepted,

@@ -13,7 +13,7 @@ from schemas.message import Message
 from schemas.model import InvalidModel
 from schemas.policy import InvalidPolicy
 from schemas.vocabulary import DocumentKind, JournalKind, ReasonCode
-from streams import clock, contacts, queue, suppression
+from streams import aggregates, clock, contacts, made, recheck, suppression
 from streams.customer import Customer
 from streams.decision import decide
 from streams.documents import Documents
@@ -119,7 +119,9 @@ class Core:
             if now_ms > partition.clock_ms and kind in WORDS:
                 word = as_heard(event, clock.newest(partition), record.offset)
             changed = handler(customer, word)
-        elif kind not in DECLARED:
+        if kind in DECLARED:
+            aggregates.note(customer, event)
+        else:
             _count_undeclared(partition, kind)
         contacts.note(customer, event, known_as)
         outputs: list[Output] = []
@@ -155,7 +157,7 @@ def _consequences(
     """Settle what changed, then decide if the event asks for it or a suppression was lifted."""
     customer, event = situation.customer, situation.event
     if customer.queue:
-        queue.expire(customer, situation.now_ms)
+        made.expire(customer, situation.now_ms)
     lifted = False
     if changed is Changed.CASES:
         lifted = suppression.settle(customer, event, outbox)
@@ -165,8 +167,11 @@ def _consequences(
         if lifted:
             outbox.decision(NO_ACTION, ReasonCode.NO_POLICY.value)
         return outbox.outputs
-    plan.conditions.begin(situation)
-    if plan.asks(event["type"]) or lifted:
+    plan.begin(situation)
+    asked = plan.asks(event["type"]) or lifted
+    if customer.queue:
+        recheck.waiting(plan, customer, outbox)
+    if asked:
         documents = {"policy": reference(partition.policy), "model": reference(partition.model)}
         decide(plan, situation, documents, outbox)
     return outbox.outputs

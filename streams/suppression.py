@@ -4,7 +4,7 @@ from typing import Final
 
 from schemas.vocabulary import ActionClass, ReasonCode
 from streams import cases, consent, queue
-from streams.customer import EVIDENCE, Customer, Hold
+from streams.customer import EVIDENCE, HELD, Customer, Hold
 from streams.emit import Outbox
 from streams.meaning import Event
 
@@ -31,6 +31,7 @@ def settle(customer: Customer, event: Event, outbox: Outbox) -> bool:
         customer.hold = hold
         return False
     customer.hold = None
+    customer.held = [*customer.held, hold.started_ms, outbox.now_ms][-2 * HELD :]
     outbox.suppression(hold, SCOPE, lifted=True)
     return True
 

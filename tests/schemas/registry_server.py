@@ -53,7 +53,8 @@ class RegistryServer:
 
     async def _register(self, request: web.Request) -> web.Response:
         subject, text = request.match_info["subject"], (await request.json())["schema"]
-        if self._objections(subject, text):
+        again = any(self.by_id[number]["schema"] == text for number in self.subjects.get(subject, []))
+        if not again and self._objections(subject, text):  # what is registered already is answered with its id
             return web.json_response({"error_code": 409, "message": "incompatible"}, status=409)
         known = {found["schema"]: number for number, found in self.by_id.items()}
         schema_id = known.get(text, 1 + max(self.by_id, default=100))

@@ -113,6 +113,7 @@ def test_only_words_are_heard_and_the_rest_keeps_its_time() -> None:
         "consent.given",
         "consent.withdrawn",
         "dispute.resolved",
+        "profile.changed",
     ]
 
 

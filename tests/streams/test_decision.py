@@ -259,7 +259,8 @@ def test_a_variable_that_could_not_be_computed_is_not_another_customers(monkeypa
     )
     journal = willing(policy)
     assert buy(journal, 1)[0].body["kind"] == "PROPOSED"
-    (output,) = buy(journal, 2)
+    recall, output = buy(journal, 2)
+    assert (recall.body["kind"], recall.body["reason"]) == ("RECALLED", "CONDITION_ERROR")
     assert reasons(output) == {"rich": "CONDITION_ERROR", "very-rich": "CONDITION_ERROR"}
 
 
