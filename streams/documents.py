@@ -24,33 +24,27 @@ class Documents:
         self._scorers: dict[str, Scorer] = {}
 
     def plan(self, active: Active | None) -> Plan | None:
-        """Return the active policy made ready, None if there is none; raises DocumentMissing."""
+        """Return a policy made ready, None for none; raises DocumentMissing also where it cannot be read."""
         if active is None:
             return None
         plan = self._plans.get(active.sha256)
-        return self._read_again(self.read_plan, active) if plan is None else plan
+        if plan is None:
+            plan = self._plans[active.sha256] = self._read(lambda raw: Plan(read_policy(raw)), active)
+        return plan
 
     def scorer(self, active: Active | None) -> Scorer | None:
-        """Return the active model made ready, None if there is none; raises DocumentMissing."""
+        """Return a model made ready, None for none; raises DocumentMissing also where it cannot be read."""
         if active is None:
             return None
         scorer = self._scorers.get(active.sha256)
-        return self._read_again(self.read_scorer, active) if scorer is None else scorer
-
-    def read_plan(self, active: Active) -> Plan:
-        """Read a policy that is to become active; raises DocumentMissing, InvalidPolicy."""
-        plan = self._plans[active.sha256] = Plan(read_policy(self._bytes(active)))
-        return plan
-
-    def read_scorer(self, active: Active) -> Scorer:
-        """Read a model that is to become active; raises DocumentMissing, InvalidModel."""
-        scorer = self._scorers[active.sha256] = Scorer(read_model(self._bytes(active)))
+        if scorer is None:
+            scorer = self._scorers[active.sha256] = self._read(lambda raw: Scorer(read_model(raw)), active)
         return scorer
 
-    def _read_again(self, read: Callable[[Active], Loaded], active: Active) -> Loaded:
-        """Read a document that was valid when it was activated; if it no longer is, no event is to blame."""
+    def _read(self, read: Callable[[bytes], Loaded], active: Active) -> Loaded:
+        """Read a document that was valid when it was approved; if it no longer is, no event is to blame."""
         try:
-            return read(active)
+            return read(self._bytes(active))
         except (InvalidPolicy, InvalidModel) as error:
             raise DocumentMissing(
                 f"document {active.name} {active.version} is active but this release cannot read it: {error}; "

@@ -16,6 +16,12 @@ class DocumentMissing(LookupError):
     retry_later = True
 
 
+class NewerLogic(RuntimeError):
+    """The journal has activated a behaviour that only a newer release knows; the engine pauses the partition."""
+
+    retry_later = True
+
+
 class NewerState(ValueError):
     """A stored state was written by a newer release than this one."""
 

@@ -4,6 +4,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from streams.logic import FIRST
+
 PARTITION_KEY: Final = b"\x00partition"
 """Key of the partition's own state; no surrogate begins with a zero byte."""
 
@@ -18,7 +20,10 @@ class Active(Struct, array_like=True, gc=False, frozen=True):
 
 
 class Partition(Struct, array_like=True, gc=False, tag="partition"):
-    """Its clock, how far each origin was copied, what is active, and how often which undeclared type came."""
+    """Its clock, how far each origin was copied, what is active, and how often which undeclared type came.
+
+    `logic` is the active version of the core's behaviour, `logic_sequence` that of its approval.
+    """
 
     clock_ms: int = 0
     watermarks: dict[str, int] = field(default_factory=dict)
@@ -26,3 +31,5 @@ class Partition(Struct, array_like=True, gc=False, tag="partition"):
     policy: Active | None = None
     model: Active | None = None
     undeclared: dict[str, int] = field(default_factory=dict)
+    logic: int = FIRST
+    logic_sequence: int = -1

@@ -10,15 +10,13 @@ from schemas import headers as names
 from schemas.codec import decode_by_fingerprint
 from schemas.errors import ContractError
 from schemas.message import Message
-from schemas.model import InvalidModel
-from schemas.policy import InvalidPolicy
 from schemas.vocabulary import DocumentKind, JournalKind, ReasonCode
-from streams import aggregates, clock, contacts, made, recheck, suppression
+from streams import aggregates, clock, contacts, logic, made, recheck, suppression
 from streams.customer import Customer
 from streams.decision import decide
 from streams.documents import Documents
 from streams.emit import NO_ACTION, Outbox, Output
-from streams.errors import BadEvent
+from streams.errors import BadEvent, NewerLogic
 from streams.fold import DECLARED, HANDLERS, WORDS
 from streams.meaning import Changed, Event, as_heard
 from streams.partition import PARTITION_KEY, Active, Partition
@@ -33,6 +31,8 @@ ACTIVATION: Final = JournalKind.ACTIVATION.value.encode()
 SURROGATE_LENGTH: Final = 32
 UNDECLARED_TYPES: Final = 100
 """So many undeclared types are counted by name, the rest together under the empty name."""
+LONGEST_VERSION: Final = 9
+"""Digits of a version of logic."""
 COUNTED_NAME: Final = 64
 """So many characters of such a name count; types that begin alike are counted together."""
 
@@ -50,6 +50,9 @@ class Table(Protocol):
 class Core:
     """The pure step. It holds nothing but documents made ready, by their digest."""
 
+    newest_logic = logic.NEWEST
+    """The newest version of behaviour that this core knows."""
+
     def __init__(self, documents: Mapping[str, bytes]) -> None:
         """Take documents by SHA-256 in hex; the mapping may fill up while records are folded."""
         self._documents = Documents(documents)
@@ -58,13 +61,16 @@ class Core:
         """Fold one record into the table and return its outputs.
 
         Raises BadEvent for a record that must not change anything, DocumentMissing (`retry_later`) while an
-        active document is not in `documents`, and schema errors for a value that cannot be decoded.
+        active document is not in `documents`, NewerLogic (the same) while only a newer release knows how to go on,
+        and schema errors for a value that cannot be decoded.
         """
         headers = dict(record.headers)
         kind = headers.get(names.KIND)
         partition = table.get(PARTITION_KEY)
         if partition is None:
             partition = Partition()
+        if partition.logic > self.newest_logic:
+            raise self._newer_logic(partition.logic)
         if kind == INTERACTION:
             return self._interaction(table, record, partition, headers)
         if kind == WATERMARK:
@@ -132,23 +138,37 @@ class Core:
         return _done(table, record, partition, (origin, offset), customer, outputs)
 
     def _activate(self, partition: Partition, body: Mapping[str, Any]) -> bool:
+        if body["kind"] == DocumentKind.LOGIC.value:
+            return self._activate_logic(partition, body["version"], body["sequence"])
         active = Active(body["name"], body["version"], body["sha256"], body["sequence"])
         is_policy = body["kind"] == DocumentKind.POLICY.value
         current = partition.policy if is_policy else partition.model
         if current is not None and active.sequence <= current.sequence:
             return False
-        try:
-            if is_policy:
-                self._documents.read_plan(active)
-                partition.policy = active
-            else:
-                self._documents.read_scorer(active)
-                partition.model = active
-        except (InvalidPolicy, InvalidModel) as error:
-            raise BadEvent(
-                f"{body['kind'].lower()} {active.name} {active.version} is invalid and was not activated: {error}"
-            ) from error
+        # The coordinator has read the document: if this release cannot, partitions of two releases must not part ways.
+        if is_policy:
+            self._documents.plan(active)
+            partition.policy = active
+        else:
+            self._documents.scorer(active)
+            partition.model = active
         return True
+
+    def _activate_logic(self, partition: Partition, version: str, sequence: int) -> bool:
+        if sequence <= partition.logic_sequence:
+            return False
+        if not version.isdecimal() or len(version) > LONGEST_VERSION or int(version) < logic.FIRST:
+            raise BadEvent(f"{version[:20]!r} is no version of logic; `attune logic activate` writes such records")
+        if int(version) > self.newest_logic:
+            raise self._newer_logic(int(version))
+        partition.logic, partition.logic_sequence = int(version), sequence
+        return True
+
+    def _newer_logic(self, version: int) -> NewerLogic:
+        return NewerLogic(
+            f"the journal has activated logic {version} and this release knows up to {self.newest_logic}; "
+            "start a newer release, the partition waits for it"
+        )
 
 
 def _consequences(

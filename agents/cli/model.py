@@ -1,4 +1,4 @@
-"""`attune model publish`: a new risk model for all running folds."""
+"""`attune model`: risk models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,3 +24,24 @@ def publish(
 ) -> None:
     """Check a model, publish it and approve it; every fold applies it at its activation in the journal."""
     publishing.publish("model", file, by, as_json=json)
+
+
+@app.command("list", epilog="Example: attune model list --json")
+def show(*, json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+    """List every published version, who approved it, and which one decides."""
+    publishing.show_versions("model", as_json=json)
+
+
+@app.command(
+    "rollback", epilog="Examples: `attune model rollback --by ann`, `attune model rollback --to retail/3 --by ann`"
+)
+def rollback(
+    *,
+    by: Annotated[str, typer.Option("--by", help="who approves it; stands in the log")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="NAME or NAME/VERSION; by default the one that was active before")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Go back to a version that was published before; every fold applies it at its activation in the journal."""
+    publishing.roll_back("model", to, by, as_json=json)

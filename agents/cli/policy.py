@@ -17,7 +17,7 @@ def group() -> None:
     """Work with policy packs."""
 
 
-@app.command("check", epilog="Example: attune policy check schemas/packs/retail-thin.yaml")
+@app.command("check", epilog="Example: attune policy check schemas/packs/retail.yaml")
 def check(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a policy pack (YAML)")],
     *,
@@ -49,7 +49,7 @@ def check(
     raise typer.Exit(1 if faults else 0)
 
 
-@app.command("publish", epilog="Example: attune policy publish schemas/packs/retail-thin.yaml --by ann")
+@app.command("publish", epilog="Example: attune policy publish schemas/packs/retail.yaml --by ann")
 def publish(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a policy pack (YAML)")],
     *,
@@ -58,6 +58,27 @@ def publish(
 ) -> None:
     """Check a pack, publish it and approve it; every fold applies it at its activation in the journal."""
     publishing.publish("policy", file, by, as_json=json)
+
+
+@app.command("list", epilog="Example: attune policy list --json")
+def show(*, json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False) -> None:
+    """List every published version, who approved it, and which one decides."""
+    publishing.show_versions("policy", as_json=json)
+
+
+@app.command(
+    "rollback", epilog="Examples: `attune policy rollback --by ann`, `attune policy rollback --to retail/3 --by ann`"
+)
+def rollback(
+    *,
+    by: Annotated[str, typer.Option("--by", help="who approves it; stands in the log")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="NAME or NAME/VERSION; by default the one that was active before")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Go back to a version that was published before; every fold applies it at its activation in the journal."""
+    publishing.roll_back("policy", to, by, as_json=json)
 
 
 @app.command("variables", epilog="Example: attune policy variables --json")

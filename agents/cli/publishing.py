@@ -1,4 +1,4 @@
-"""What `attune policy publish` and `attune model publish` share."""
+"""What the commands `attune policy` and `attune model` share: publish, list, roll back."""
 
 import asyncio
 import dataclasses
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
-from agents.cli import context
+from agents.cli import connect, context
 from agents.errors import AttuneError
+from schemas import headers as names
 from schemas.model import InvalidModel
 from schemas.policy import InvalidPolicy
 
@@ -29,4 +30,44 @@ def publish(kind: str, file: Path, approved_by: str, *, as_json: bool) -> None:
     typer.echo(
         f"{kind} {published.name} {published.version} is published and approved (sequence {published.sequence}); "
         f"the coordinator activates it in every journal partition"
+    )
+
+
+def show_versions(kind: str, *, as_json: bool) -> None:
+    """List what was published and which version decides."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from agents import documents
+
+    settings = connect.kafka_settings()
+    with connect.explained(settings):
+        found = asyncio.run(documents.versions(settings, kind))
+    if as_json:
+        context.print_json({"versions": [dataclasses.asdict(version) for version in found]})
+        return
+    if not found:
+        typer.echo(f"no {kind} was published; `attune {kind} publish FILE --by NAME` publishes one")
+        return
+    table = Table("name", "version", "sha256", "approved by", "at", "", box=None, pad_edge=False)
+    for version in found:
+        at = "" if version.approved_at is None else names.rfc3339(version.approved_at)
+        active = "active" if version.is_active else ""
+        table.add_row(version.name, version.version, version.sha256[:12], version.approved_by, at, active)
+    Console().print(table)
+
+
+def roll_back(kind: str, to: str | None, approved_by: str, *, as_json: bool) -> None:
+    """Approve an earlier version again."""
+    from agents import documents
+
+    settings = connect.kafka_settings()
+    with connect.explained(settings):
+        published = asyncio.run(documents.roll_back(settings, kind, to=to, approved_by=approved_by))
+    if as_json:
+        context.print_json(dataclasses.asdict(published))
+        return
+    typer.echo(
+        f"{kind} {published.name} {published.version} is approved again (sequence {published.sequence}); the "
+        "coordinator activates it in every journal partition, and offers that were made keep their terms"
     )

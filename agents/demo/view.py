@@ -18,7 +18,7 @@ from schemas.vocabulary import DecisionKind
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _EXAMPLE = 42
-_PACK = "schemas/packs/retail-thin.yaml"
+_PACK = "schemas/packs/retail.yaml"
 
 
 class View:

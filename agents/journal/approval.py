@@ -12,6 +12,9 @@ from agents.journal.publish import TOPIC_OF_KIND, check
 from schemas.errors import ContractError
 from schemas.model import InvalidModel
 from schemas.policy import InvalidPolicy
+from streams import logic
+
+LOGIC = "logic"
 
 Find = Callable[[str], Awaitable[bytes | None]]
 """Finds a document by its SHA-256 in hex; None means that none was durable before the call."""
@@ -30,6 +33,9 @@ async def examine(body: Mapping[str, Any], find: Find) -> None:
             "it is a tick or a watermark; only `attune policy publish` and `attune model publish` approve"
         )
     kind, digest = body["kind"].lower(), body["sha256"]
+    if kind == LOGIC:
+        _examine_logic(body["version"])
+        return
     if kind not in TOPIC_OF_KIND:
         raise NotActivated(
             f"its kind is {kind!r:.100}, not one of {', '.join(TOPIC_OF_KIND)}; approve it as one of them"
@@ -51,4 +57,13 @@ async def examine(body: Mapping[str, Any], find: Find) -> None:
         raise NotActivated(
             f"it names {body['name']!r:.100} version {body['version']!r:.100} and its document is {document.name} "
             f"version {document.version}; publish the document with {again}"
+        )
+
+
+def _examine_logic(version: str) -> None:
+    known = [str(number) for number in range(logic.FIRST, logic.NEWEST + 1)]
+    if version not in known:
+        raise NotActivated(
+            f"it activates logic {version!r:.100} and this release knows {', '.join(known)}: folds that do not know it "
+            "would wait for ever; upgrade the coordinator and every fold, then `attune logic activate` again"
         )

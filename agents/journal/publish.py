@@ -69,20 +69,41 @@ async def publish_document(
         key=document.key,
         headers=[(names.SHA256, document.sha256.encode())],
     )
+    return await approve(
+        producer,
+        document.kind,
+        document.name,
+        document.version,
+        document.sha256,
+        approved_by=approved_by,
+        codec=codec,
+        approved_at=approved_at,
+    )
+
+
+async def approve(
+    producer: Producer,
+    kind: str,
+    name: str,
+    version: str,
+    sha256: str,
+    *,
+    approved_by: str,
+    codec: Codec = EMBEDDED,
+    approved_at: int | None = None,
+) -> int:
+    """Approve what is published already, or a version of logic; return the approval's offset."""
     approval = {
-        "kind": document.kind.upper(),
-        "name": document.name,
-        "version": document.version,
-        "sha256": document.sha256,
+        "kind": kind.upper(),
+        "name": name,
+        "version": version,
+        "sha256": sha256,
         "sequence": -1,
         "approved_by": approved_by,
         "approved_at": int(time.time() * 1000) if approved_at is None else approved_at,
     }
     metadata = await producer.send_and_wait(
-        APPROVALS,
-        codec.encode("Control", {"body": approval}),
-        key=f"{document.kind}/{document.name}".encode(),
-        headers=[],
+        APPROVALS, codec.encode("Control", {"body": approval}), key=f"{kind}/{name}".encode(), headers=[]
     )
     return int(metadata.offset)
 

@@ -19,7 +19,9 @@ from schemas import headers as names
 from schemas.codec import encode, fingerprint_of
 from streams.state import STATE_CODEC
 from streams.step import Core
-from tests.streams.journal import DAY, MODEL, PACK, START, Record, interaction, sha256
+from tests.streams.journal import DAY, MODEL, ROOT, START, Record, interaction, sha256
+
+PACK = (ROOT / "schemas/packs/retail.yaml").read_bytes()
 
 CUSTOMERS = 2_500
 EVENTS = 20_000

@@ -253,6 +253,9 @@ _KINDS: list[tuple[str, Mapping[str, Any], int]] = [
     ("complaint.made", {}, 4),
     ("offer.accepted", {}, 4),
     ("call.made", {}, 4),
+    ("visit.made", {}, 4),
+    ("message.sent", {"reference": lambda *_: "campaign-of-another-tool"}, 2),
+    ("profile.changed", {"attributes": lambda rng, _: {"zone": rng.choice(["Europe/Berlin", "Asia/Tokyo", ""])}}, 3),
 ]
 
 
@@ -312,7 +315,7 @@ async def job_on(connection: KafkaSettings, redis_url: str, directory: Path, see
     await admin.close()
     for kind, path in (
         ("model", "schemas/models/retail-activity-1.json"),
-        ("policy", "schemas/packs/retail-thin.yaml"),
+        ("policy", "schemas/packs/retail.yaml"),
     ):
         await documents.publish(settings, kind, (ROOT / path).read_bytes(), approved_by="test")
     job = MainJob(settings, directory, random.Random(seed))

@@ -6,7 +6,7 @@ from schemas import headers as names
 from schemas.codec import encode, fingerprint_of
 from schemas.vocabulary import JournalKind
 from streams.clock import LATEST_MS
-from streams.errors import BadEvent, DocumentMissing
+from streams.errors import BadEvent, DocumentMissing, NewerLogic
 from tests.streams.journal import (
     ANN,
     DAY,
@@ -111,16 +111,54 @@ def test_a_worker_that_lacks_an_active_document_waits() -> None:
         journal.interact("purchase.made", amount_minor=100)
 
 
-def test_an_invalid_document_is_refused_and_the_old_one_stays() -> None:
-    """A policy or model that cannot be read does not replace one that can."""
+def test_a_document_that_this_release_cannot_read_stops_the_partition() -> None:
+    """The coordinator could read it: to pass it over here would make two releases fold the same log differently."""
     journal = Journal()
     for kind, raw in (("POLICY", b"name: x\n"), ("MODEL", MODEL.replace(b"0.0", b"NaN").replace(b"-0.5", b"NaN"))):
-        with pytest.raises(BadEvent, match="was not activated"):
+        with pytest.raises(DocumentMissing, match="this release cannot read it") as caught:
             journal.activate(kind, raw, sequence=9)
+        assert caught.value.retry_later
     policy, model = journal.state().policy, journal.state().model
     assert policy is not None
     assert model is not None
     assert (policy.sequence, model.sequence) == (0, 0)
+
+
+def activate_logic(journal: Journal, version: str, sequence: int) -> None:
+    """Append an activation of a version of logic."""
+    fields = {"name": "logic", "version": version, "sha256": "", "sequence": sequence}
+    body = {"kind": "LOGIC", **fields, "approved_by": "", "approved_at": 0}
+    journal.append(JournalKind.ACTIVATION, encode("Control", {"body": body}))
+
+
+def test_logic_is_activated_and_taken_back_at_positions_of_the_journal() -> None:
+    """What is not newer does nothing; a version that is none is a bad event."""
+    journal = Journal()
+    journal.core.newest_logic = 3
+    assert journal.state().logic == 1
+    activate_logic(journal, "3", sequence=5)
+    activate_logic(journal, "2", sequence=4)
+    assert (journal.state().logic, journal.state().logic_sequence) == (3, 5)
+    activate_logic(journal, "1", sequence=6)
+    assert journal.state().logic == 1
+    for version in ("0", "-1", "two", "9" * 50):
+        with pytest.raises(BadEvent, match="is no version of logic"):
+            activate_logic(journal, version, sequence=7)
+
+
+def test_an_older_release_waits_where_a_newer_logic_is_active() -> None:
+    """At the activation itself, and at any record of a partition that a newer release had folded before."""
+    journal = Journal()
+    with pytest.raises(NewerLogic, match="logic 2 and this release knows up to 1; start a newer release") as caught:
+        activate_logic(journal, "2", sequence=1)
+    assert caught.value.retry_later
+    journal.core.newest_logic = 2
+    activate_logic(journal, "2", sequence=1)
+    journal.core.newest_logic = 1
+    with pytest.raises(NewerLogic):
+        journal.interact("visit.made")
+    with pytest.raises(NewerLogic):
+        journal.tick(START + DAY)
 
 
 def _record(**changes: object) -> Record:

@@ -72,3 +72,40 @@ def test_a_version_never_changes(connected: Settings, attune: Attune, tmp_path: 
     other = attune("model", "publish", str(file), "--by", "ann")
     assert other.code == 1
     assert "set a new version" in other.err
+
+
+def test_an_earlier_version_can_be_approved_again(connected: Settings, attune: Attune, tmp_path: Path) -> None:
+    """`list` says which one decides; `rollback` goes to the one before, or to the one that is named."""
+    name = f"pack-{uuid.uuid4().hex[:8]}"
+    for version in (1, 2, 3):
+        file = tmp_path / f"{version}.yaml"
+        raw = PACK.replace(b"name: retail-thin", f"name: {name}".encode())
+        file.write_bytes(raw.replace(b"version: 1\n", f"version: {version}\n".encode(), 1))
+        assert attune("policy", "publish", str(file), "--by", "ann").code == 0
+
+    def active() -> list[str]:
+        found = json.loads(attune("policy", "list", "--json").out)["versions"]
+        return [one["version"] for one in found if one["name"] == name and one["is_active"]]
+
+    assert active() == ["3"]
+    back = json.loads(attune("policy", "rollback", "--by", "bob", "--json").out)
+    assert (back["name"], back["version"], active()) == (name, "2", ["2"])
+    assert attune("policy", "rollback", "--to", f"{name}/1", "--by", "bob").code == 0
+    assert active() == ["1"]
+    again = attune("policy", "rollback", "--to", f"{name}/1", "--by", "bob")
+    assert again.code == 1
+    assert "is the active one" in again.err
+    missing = attune("policy", "rollback", "--to", f"{name}/9", "--by", "bob")
+    assert missing.code == 1
+    assert f"no policy {name}/9 was published" in missing.err
+    assert f"{name}" in attune("policy", "list").out
+
+
+def test_logic_that_this_release_does_not_know_is_not_approved(connected: Settings, attune: Attune) -> None:
+    """Exit 2 before anything is written: folds that do not know it would wait."""
+    before = ends(connected)
+    refused = attune("logic", "activate", "2", "--by", "ann")
+    assert refused.code == 2
+    assert "upgrade this command and every worker first" in refused.err
+    assert ends(connected) == before
+    assert "logic 1 is approved" in attune("logic", "activate", "1", "--by", "ann").out

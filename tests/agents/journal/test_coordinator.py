@@ -132,6 +132,14 @@ async def test_an_approval_becomes_an_activation_in_every_partition() -> None:
     assert (made.activated, made.passed_over) == (1, 0)
 
 
+async def test_a_version_of_logic_is_activated_like_a_document() -> None:
+    """It has no document; its version is what counts."""
+    made, producer = await coordinate(approval(kind="LOGIC", name="logic", version="1", sha256=""))
+    assert [partition for partition, _ in producer.sent] == list(range(PARTITIONS))
+    assert {(body["kind"], body["version"]) for _, body in producer.sent} == {("LOGIC", "1")}
+    assert made.activated == 1
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [
@@ -146,6 +154,7 @@ async def test_an_approval_becomes_an_activation_in_every_partition() -> None:
         (approval(kind="MODEL"), "cannot read its document as a model: .*correct it and publish it with `attune model"),
         (approval(version="9"), "names 'retail-thin' version '9' and its document is retail-thin version"),
         (approval(name="other"), "names 'other'"),
+        (approval(kind="LOGIC", sha256="", version="99"), "logic '99' and this release knows 1: folds that do not"),
     ],
 )
 async def test_what_cannot_be_activated_is_passed_over(
