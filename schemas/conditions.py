@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import cel
 
+from schemas.plain_conditions import in_python
 from schemas.policy_variables import VARIABLES, Variable, VariableType, flat_name
 
 LONGEST_CONDITION: Final = 1_000
@@ -66,6 +67,8 @@ class Condition:
     """The compiled program over flat names."""
     needs_risk: bool = field(compare=False, default=False)
     """Whether it can only be decided for a customer with a risk score."""
+    plain: tuple[str, tuple[str, ...]] | None = field(compare=False, default=None)
+    """The same in Python where it is plain, see schemas/plain_conditions.py."""
 
 
 def read_condition(text: str, variables: Variables = VARIABLES) -> tuple[Condition | None, list[Fault]]:
@@ -88,7 +91,8 @@ def read_condition(text: str, variables: Variables = VARIABLES) -> tuple[Conditi
         return None, [Fault(0, _syntax_fault(flat, str(error)).message, "has() is for keys of event.attributes only")]
     used = set(program.variables())
     names = tuple(sorted(name for name in variables if flat_name(name) in used))
-    condition = Condition(text, names, program, any(variables[name].needs_risk for name in names))
+    needs_risk = any(variables[name].needs_risk for name in names)
+    condition = Condition(text, names, program, needs_risk, in_python(text, variables))
     fault = _type_fault(condition, flat, variables)
     return (None, [fault]) if fault else (condition, [])
 

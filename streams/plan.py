@@ -1,8 +1,8 @@
 """A policy made ready to decide: conditions shared, what never changes computed once.
 
-Handing a text or a fraction to CEL costs three times an evaluation, so that a variable is handed over only when
-its value differs from the last one, and a condition that several actions share is evaluated once per decision
-(tests/benchmarks/core.py).
+A condition that several actions share is evaluated once per decision. Plain ones are Python; the others are CEL, where
+handing over a text or a fraction costs three times an evaluation, so that a variable is handed over only when its value
+differs from the last one (tests/benchmarks/core.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -25,35 +25,21 @@ UNDECIDED: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, Value
 _RANK: Final = {action_class.value: rank for rank, action_class in enumerate(ActionClass)}
 
 
+Values = Mapping[str, Callable[[Situation], Any]]
+"""How each variable is computed."""
+
+
 class Conditions:
     """The distinct conditions of a policy, evaluated at most once per decision, and only if it comes to them."""
 
-    __slots__ = (
-        "_context",
-        "_handed",
-        "_handed_for",
-        "_items",
-        "_known_for",
-        "_results",
-        "_situation",
-        "_turn",
-    )
+    __slots__ = ("_by_cel", "_known_for", "_needs_risk", "_plain", "_results", "_situation", "_turn")
 
-    def __init__(self, conditions: list[Condition], values: Mapping[str, Callable[[Situation], Any]]) -> None:
-        names = sorted({name for condition in conditions for name in condition.variables})
-        self._items = [
-            (
-                condition.program.execute,
-                [(names.index(name), flat_name(name), values[name]) for name in condition.variables],
-                condition.needs_risk,
-            )
-            for condition in conditions
-        ]
-        self._context = cel.Context()
+    def __init__(self, conditions: list[Condition], values: Values) -> None:
+        self._needs_risk = [condition.needs_risk for condition in conditions]
+        self._plain = [_plain(condition, values) for condition in conditions]
+        self._by_cel = _ByCel(conditions, values)
         self._turn = 0
         self._situation: Situation | None = None
-        self._handed: list[Any] = [None] * len(names)
-        self._handed_for = [0] * len(names)
         self._results = [False] * len(conditions)
         self._known_for = [0] * len(conditions)
 
@@ -72,9 +58,47 @@ class Conditions:
             return self._results[index]
         situation = self._situation
         assert situation is not None
-        execute, variables, needs_risk = self._items[index]
-        if needs_risk and situation.churn_risk is None:
+        if self._needs_risk[index] and situation.churn_risk is None:
             raise LookupError("the condition needs a risk score and there is none yet")
+        plain = self._plain[index]
+        result = self._by_cel.holds(index, situation, turn) if plain is None else plain(situation)
+        self._results[index] = result
+        self._known_for[index] = turn
+        return result
+
+
+def _plain(condition: Condition, values: Values) -> Callable[[Situation], bool] | None:
+    """Return a plain condition as a function; None for one that is not."""
+    if condition.plain is None:
+        return None
+    expression, names = condition.plain
+    scope = {f"v{number}": values[name] for number, name in enumerate(names)}
+    # The expression is made by schemas/plain_conditions.py of numbers, quoted texts, v0.. and operators alone.
+    function: Callable[[Situation], bool] = eval(f"lambda s: {expression}", {"__builtins__": {}, **scope})  # noqa: S307
+    return function
+
+
+class _ByCel:
+    """Conditions as CEL. Variables are handed over flat, and only when they differ from the last ones."""
+
+    __slots__ = ("_context", "_handed", "_handed_for", "_items")
+
+    def __init__(self, conditions: list[Condition], values: Values) -> None:
+        names = sorted({name for condition in conditions for name in condition.variables})
+        self._items = [
+            (
+                condition.program.execute,
+                [(names.index(name), flat_name(name), values[name]) for name in condition.variables],
+            )
+            for condition in conditions
+        ]
+        self._context = cel.Context()
+        self._handed: list[Any] = [None] * len(names)
+        self._handed_for = [0] * len(names)
+
+    def holds(self, index: int, situation: Situation, turn: int) -> bool:
+        """Return whether a condition holds; `turn` tells one situation from another."""
+        execute, variables = self._items[index]
         handed, handed_for = self._handed, self._handed_for
         for variable, name, compute in variables:
             if handed_for[variable] != turn:
@@ -84,9 +108,7 @@ class Conditions:
                     handed[variable] = value
                 # Last: where computing raised, the next condition must not see the value of the customer before.
                 handed_for[variable] = turn
-        self._results[index] = result = execute(self._context) is True
-        self._known_for[index] = turn
-        return result
+        return execute(self._context) is True
 
 
 class Candidate:
