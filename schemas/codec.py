@@ -195,6 +195,13 @@ def encode_body(name: str, record: Mapping[str, Any], start: bytes = b"") -> byt
         raise InvalidRecord(misfit(_CURRENT[name], record, name) or f"{name}: {error}") from error
 
 
+def item_writer(name: str, field: str) -> Callable[[Mapping[str, Any]], bytes]:
+    """Return a writer of one item of an array field; `schemas.primitives.written` puts them together."""
+    (array,) = [one["type"] for one in _CURRENT[name]["fields"] if one["name"] == field]
+    write = compile_writer(array["items"])
+    return lambda item: write(item, b"")
+
+
 def decode_by_fingerprint(fingerprint: str, value: bytes | None, name: str | None = None) -> Record:
     """Read a framed value of the journal: header attune-schema names the writer, the id in the frame is not looked at.
 

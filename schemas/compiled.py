@@ -300,12 +300,14 @@ class _Source:
     def _write_array(self, schema: Any, value: str, depth: int) -> None:
         items, item = next(self._names), next(self._names)
         self.add(depth, f"{items} = {value}")
-        self.add(depth, f"if type({items}) is not list: raise TypeError('not an array')")
-        self.add(depth, f"if {items}:")
-        self.add(depth + 1, f"a(write_long(len({items})))")
-        self.add(depth + 1, f"for {item} in {items}:")
-        self.write(schema["items"], item, depth + 2)
-        self.add(depth, "a(b'\\0')")
+        self.add(depth, f"if type({items}) is Written: a({items})")
+        self.add(depth, "else:")
+        self.add(depth + 1, f"if type({items}) is not list: raise TypeError('not an array')")
+        self.add(depth + 1, f"if {items}:")
+        self.add(depth + 2, f"a(write_long(len({items})))")
+        self.add(depth + 2, f"for {item} in {items}:")
+        self.write(schema["items"], item, depth + 3)
+        self.add(depth + 1, "a(b'\\0')")
 
     def _write_map(self, schema: Any, value: str, depth: int) -> None:
         items, key, item = next(self._names), next(self._names), next(self._names)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.policy_variables import Variable, VariableType
+from schemas.policy_variables import Variable, VariableType, flat_name
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:
@@ -38,7 +38,7 @@ class _NotPlain(Exception):
 def in_python(text: str, variables: Mapping[str, Variable]) -> tuple[str, tuple[str, ...]] | None:
     """Return a checked condition as a Python expression, and its variables; None where it is not plain.
 
-    In the expression `v0(s)` stands for the value of the first variable in the situation `s`, and so on.
+    In the expression a variable stands under its flat name, `customer_purchases` for customer.purchases.
     """
     try:
         parser = _Parser(_tokens(text), variables)
@@ -124,4 +124,4 @@ class _Parser:
             right = repr(int(right)) if right_kind == "int" else repr(float(right))
         if left not in self.names:
             self.names.append(left)
-        return f"(v{self.names.index(left)}(s) {sign} {right})"
+        return f"({flat_name(left)} {sign} {right})"

@@ -1,11 +1,21 @@
 """Avro's primitives as bytes: what the functions made by schemas.compiled call where they do not do it in line."""
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any, Final
 
 DOUBLE: Final = Struct("<d")
 LONG_BITS: Final = 63
 INT_BITS: Final = 31
+
+
+class Written(bytes):
+    """An array that is written already, see `written`."""
+
+
+def written(items: Sequence[bytes]) -> Written:
+    """Return an array of items that are each written already: what is the same in many records is written once."""
+    return Written(b"".join((write_long(len(items)), *items, b"\0")) if items else b"\0")
 
 
 class Overrun(ValueError):

@@ -8,10 +8,12 @@ Fallbacks are looked at last: one wins only where nothing else may be proposed.
 
 from typing import Any, Final, NamedTuple
 
+from schemas.primitives import written
 from schemas.vocabulary import ActionClass, ReasonCode
 from streams.customer import PROPOSALS, QUEUED, Customer, Proposal, Queued
 from streams.emit import NO_ACTION, PROPOSED, Outbox
-from streams.plan import UNDECIDED, Candidate, Plan
+from streams.plain import ASK
+from streams.plan import NOTHING, UNDECIDED, Answers, Candidate, Plan
 from streams.reach import NO_CONSENT, Route
 from streams.situation import Situation
 from streams.suppression import SCOPE
@@ -58,57 +60,86 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     trigger = situation.event["type"]
     customer = situation.customer
     waiting = {queued.action_id for queued in customer.queue.values()}
-    reasons: list[str] = []
+    answers = plan.answers.get(trigger, NOTHING)
+    candidates = answers.candidates
+    reasons = _engagement(answers, plan, situation)
     chosen: list[Choice] = []
     winner: Choice | None = None
     place = 0
-    removed_priority, removed_reason = -1.0, NO_CANDIDATES
-    candidates = plan.candidates.get(trigger, ())
     room = QUEUED - len(customer.queue)
-    for candidate in candidates:
-        value = _value(candidate, situation)
-        weight = candidate.weights.get(trigger, candidate.weight)
-        priority = candidate.propensity * weight * value * candidate.lever
-        outcome = _engagement(candidate, plan, situation) or _contact(candidate, plan, situation, waiting, priority)
+    for number, candidate in enumerate(candidates):
+        if reasons[number] is not None:
+            continue
+        value, weight, priority = _worth(candidate, trigger, situation)
+        outcome = _contact(candidate, plan, situation, waiting, priority)
         if len(chosen) >= room and not isinstance(outcome, str):
             outcome = ALREADY_QUEUED
         if isinstance(outcome, str):
-            reasons.append(outcome)
-            if priority > removed_priority:
-                removed_priority, removed_reason = priority, outcome
+            reasons[number] = outcome
             continue
         choice = Choice(candidate, outcome, priority, value, weight)
         if candidate.action_class == MANDATORY:
             chosen.append(choice)
-            reasons.append(SELECTED)
+            reasons[number] = SELECTED
             continue
         if winner is None or choice.order > winner.order:
-            winner, place = choice, len(reasons)
-        reasons.append(NOT_NEEDED if candidate.fallback else OUTRANKED)
+            winner, place = choice, number
+        reasons[number] = NOT_NEEDED if candidate.fallback else OUTRANKED
     if winner is not None:
         reasons[place] = SELECTED
         chosen.append(winner)
+    explained = [candidate.explained[reason] for candidate, reason in zip(candidates, reasons, strict=True)]
     shared: dict[str, Any] = {
         "churn_risk": situation.churn_risk,
         "value_at_risk_minor": situation.value_at_risk_minor,
-        "candidates": [candidate.explained[reason] for candidate, reason in zip(candidates, reasons, strict=True)],
+        "candidates": written(explained),
         **documents,
     }
     for choice in chosen:
         _propose(choice, plan, situation, shared, outbox)
     if not chosen:
-        outbox.decision(NO_ACTION, removed_reason, **shared)
+        outbox.decision(NO_ACTION, _reason_of_the_best(candidates, reasons, situation), **shared)
 
 
-def _value(candidate: Candidate, situation: Situation) -> int:
+def _worth(candidate: Candidate, trigger: str, situation: Situation) -> tuple[int, float, float]:
+    """Return value, context weight and priority."""
     value = candidate.value_minor
-    return situation.value_at_risk_minor or 0 if value is None else value
+    if value is None:
+        value = situation.value_at_risk_minor or 0
+    weight = candidate.weights.get(trigger, candidate.weight)
+    return value, weight, candidate.propensity * weight * value * candidate.lever
 
 
-def _engagement(candidate: Candidate, plan: Plan, situation: Situation) -> str | None:
-    """Return the reason if the trigger is too old, or the candidate not eligible, applicable or suitable."""
-    if situation.now_ms - situation.event["occurred_at"] > candidate.max_trigger_age_ms:
-        return TRIGGER_TOO_OLD
+def _reason_of_the_best(candidates: list[Candidate], reasons: list[str | None], situation: Situation) -> str:
+    """Return what removed the candidate with the highest priority."""
+    trigger = situation.event["type"]
+    best, found = -1.0, NO_CANDIDATES
+    for candidate, reason in zip(candidates, reasons, strict=True):
+        _, _, priority = _worth(candidate, trigger, situation)
+        if priority > best and reason is not None:
+            best, found = priority, reason
+    return found
+
+
+def _engagement(answers: Answers, plan: Plan, situation: Situation) -> list[str | None]:
+    """Return the reason of each candidate whose trigger is too old, or that is not eligible, applicable or suitable."""
+    age_ms = situation.now_ms - situation.event["occurred_at"]
+    candidates = answers.candidates
+    try:
+        reasons = answers.stages(situation)
+    except UNDECIDED:
+        reasons = [ASK] * len(candidates)
+    for number, reason in enumerate(reasons):
+        if reason == ASK:
+            reasons[number] = _one_by_one(candidates[number], plan)
+    if age_ms > answers.shortest_age_ms:
+        for number, candidate in enumerate(candidates):
+            if age_ms > candidate.max_trigger_age_ms:
+                reasons[number] = TRIGGER_TOO_OLD
+    return reasons
+
+
+def _one_by_one(candidate: Candidate, plan: Plan) -> str | None:
     holds = plan.conditions.holds
     try:
         for reason, index in candidate.stages:

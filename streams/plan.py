@@ -5,28 +5,28 @@ handing over a text or a fraction costs three times an evaluation, so that a var
 differs from the last one (tests/benchmarks/core.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import cel
 
+from schemas.codec import item_writer
 from schemas.conditions import Condition
 from schemas.policy import Action, Policy
 from schemas.policy_variables import flat_name
 from schemas.vocabulary import ActionClass, EventType, ReasonCode
-from streams import aggregates
+from streams import aggregates, plain
 from streams.partition import Active
+from streams.plain import Stages, Values
 from streams.reach import Reach
 from streams.situation import VALUES, Situation
 
 UNDECIDED: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 """What a condition raises when it cannot be decided: no risk score yet, a missing attribute, a division by zero."""
 
+_WRITE_CANDIDATE: Final = item_writer("NextBestAction", "candidates")
+
 _RANK: Final = {action_class.value: rank for rank, action_class in enumerate(ActionClass)}
-
-
-Values = Mapping[str, Callable[[Situation], Any]]
-"""How each variable is computed."""
 
 
 class Conditions:
@@ -36,7 +36,7 @@ class Conditions:
 
     def __init__(self, conditions: list[Condition], values: Values) -> None:
         self._needs_risk = [condition.needs_risk for condition in conditions]
-        self._plain = [_plain(condition, values) for condition in conditions]
+        self._plain = [plain.condition(one, values) for one in conditions]
         self._by_cel = _ByCel(conditions, values)
         self._turn = 0
         self._situation: Situation | None = None
@@ -60,22 +60,11 @@ class Conditions:
         assert situation is not None
         if self._needs_risk[index] and situation.churn_risk is None:
             raise LookupError("the condition needs a risk score and there is none yet")
-        plain = self._plain[index]
-        result = self._by_cel.holds(index, situation, turn) if plain is None else plain(situation)
+        in_python = self._plain[index]
+        result = self._by_cel.holds(index, situation, turn) if in_python is None else in_python(situation)
         self._results[index] = result
         self._known_for[index] = turn
         return result
-
-
-def _plain(condition: Condition, values: Values) -> Callable[[Situation], bool] | None:
-    """Return a plain condition as a function; None for one that is not."""
-    if condition.plain is None:
-        return None
-    expression, names = condition.plain
-    scope = {f"v{number}": values[name] for number, name in enumerate(names)}
-    # The expression is made by schemas/plain_conditions.py of numbers, quoted texts, v0.. and operators alone.
-    function: Callable[[Situation], bool] = eval(f"lambda s: {expression}", {"__builtins__": {}, **scope})  # noqa: S307
-    return function
 
 
 class _ByCel:
@@ -151,17 +140,11 @@ class Candidate:
         """The eligibility if it is about the customer alone, so that it can be looked at again at another event."""
         self.max_trigger_age_ms = action.max_trigger_age_ms
         self.repeat_after_ms = action.repeat_after_ms
-        self.stages = [
-            (reason.value, number[condition])
-            for reason, condition in (
-                (ReasonCode.NOT_ELIGIBLE, action.eligibility),
-                (ReasonCode.NOT_APPLICABLE, action.applicability),
-                (ReasonCode.NOT_SUITABLE, action.suitability),
-            )
-            if condition is not None
-        ]
-        self.explained = {reason.value: {"action_id": action.id, "reason": reason.value} for reason in ReasonCode}
-        """The record of the explanation for each reason, made once."""
+        self.stages = [(reason, number[condition]) for reason, condition in plain.engagement(action)]
+        self.explained: dict[str | None, bytes] = {
+            reason.value: _WRITE_CANDIDATE({"action_id": action.id, "reason": reason.value}) for reason in ReasonCode
+        }
+        """The record of the explanation for each reason, written once."""
 
 
 def _lasting(eligibility: Condition | None, number: Mapping[Condition, int]) -> int | None:
@@ -170,10 +153,28 @@ def _lasting(eligibility: Condition | None, number: Mapping[Condition, int]) -> 
     return number[eligibility]
 
 
+class Answers:
+    """The actions that answer to one trigger, by action id, so that the first of equals wins ties.
+
+    `stages` judges all of them at once, see streams/plain.py.
+    """
+
+    __slots__ = ("candidates", "shortest_age_ms", "stages")
+
+    def __init__(self, candidates: list[Candidate], values: Values) -> None:
+        self.candidates = candidates
+        self.shortest_age_ms = min((candidate.max_trigger_age_ms for candidate in candidates), default=0)
+        self.stages: Stages = plain.stages([candidate.action for candidate in candidates], values)
+
+
+NOTHING: Final = Answers([], VALUES)
+"""What answers to an event of a type that nobody declared."""
+
+
 class Plan:
     """A policy ready to decide."""
 
-    __slots__ = ("_when", "by_id", "candidates", "conditions", "reach", "triggers")
+    __slots__ = ("_when", "answers", "by_id", "conditions", "reach", "triggers")
 
     def __init__(self, policy: Policy) -> None:
         distinct = sorted(
@@ -190,15 +191,16 @@ class Plan:
         self.triggers = frozenset(trigger.value for trigger in policy.triggers)
         self._when = {trigger.value: number[condition] for trigger, condition in policy.when.items()}
         own = {f"aggregate.{aggregate.id}": aggregates.compute(aggregate) for aggregate in policy.aggregates}
-        self.conditions = Conditions(distinct, {**VALUES, **own})
+        values = {**VALUES, **own}
+        self.conditions = Conditions(distinct, values)
         self.reach = Reach(policy.contact)
         candidates = [Candidate(action, number, self.reach) for action in policy.actions]
         self.by_id = {candidate.id: candidate for candidate in candidates}
-        self.candidates: Mapping[str, list[Candidate]] = {
-            trigger.value: [candidate for candidate in candidates if trigger in candidate.action.triggers]
+        self.answers: Mapping[str, Answers] = {
+            trigger.value: Answers([one for one in candidates if trigger in one.action.triggers], values)
             for trigger in EventType
         }
-        """The actions that answer to each trigger, by action id, so that the first of equals wins ties."""
+        """What answers to each trigger."""
 
     def begin(self, situation: Situation) -> None:
         """Begin a decision: what was found out for the one before no longer counts."""

@@ -37,6 +37,7 @@ class Reach:
     """The contact policy of a pack, asked for one customer at a time."""
 
     __slots__ = (
+        "_consents",
         "_cool_offs",
         "_customer",
         "_limits",
@@ -62,6 +63,7 @@ class Reach:
         self._customer = customer
         self._now_ms = now_ms
         self._zones: Sequence[ZoneInfo] | None = None
+        self._consents: dict[tuple[str, str], bool] = {}
         self._reached: dict[int, bool] = {}
         self._quiet_now: dict[int, bool] = {}
         self._resting: frozenset[Scope] | None = None
@@ -96,13 +98,13 @@ class Reach:
 
     def has_consent(self, action_class: str, routes: tuple[Route, ...]) -> bool:
         """Return whether consent allows any of the routes."""
-        return any(consent.allowed(self._customer, action_class, route.channel) for route in routes)
+        return any(self._allows(action_class, route.channel) for route in routes)
 
     def choose(self, action_class: str, routes: tuple[Route, ...]) -> Route | str:
         """Return the first route that is open now, or the reason why none is."""
         told = NO_CONSENT
         for route in routes:
-            if not consent.allowed(self._customer, action_class, route.channel):
+            if not self._allows(action_class, route.channel):
                 reason = NO_CONSENT
             elif any(self._is_reached(number) for number in route.limits):
                 reason = CONTACT_LIMIT
@@ -113,6 +115,13 @@ class Reach:
             if _LATER[reason] > _LATER[told]:
                 told = reason
         return told
+
+    def _allows(self, action_class: str, channel: str) -> bool:
+        found = self._consents.get((action_class, channel))
+        if found is None:
+            found = consent.allowed(self._customer, action_class, channel)
+            self._consents[action_class, channel] = found
+        return found
 
     def last_moment(self, quiet: tuple[int, ...], valid_until_ms: int) -> int:
         """Return until when an action may go out: to the end of its validity, or until quiet hours begin."""

@@ -54,8 +54,7 @@ def by_python(text: str, known: dict[str, Any]) -> Any:
     plain = in_python(text, VARIABLES)
     assert plain is not None
     expression, names = plain
-    scope = {f"v{number}": (lambda _, name=name: known[name]) for number, name in enumerate(names)}
-    return eval(f"lambda s: {expression}", {"__builtins__": {}, **scope})(None)
+    return eval(expression, {"__builtins__": {}}, {flat_name(name): known[name] for name in names})
 
 
 @given(conditions, values)
@@ -124,6 +123,6 @@ def test_the_reader_says_the_same_in_python() -> None:
     assert not faults
     assert condition is not None
     assert condition.plain == (
-        "((v0(s) > 1) and (not (v1(s) == 'till')))",
+        "((customer_purchases > 1) and (not (event_source == 'till')))",
         ("customer.purchases", "event.source"),
     )
