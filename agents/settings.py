@@ -95,6 +95,44 @@ class WorkerSettings(_Section):
     instance: str | None = Field(default=None, description="a name that is stable across restarts makes them quick")
 
 
+class MetricsSettings(_Section):
+    """Where a process serves its metrics to Prometheus."""
+
+    host: str = Field(default="127.0.0.1", description="the address to listen on; in a container 0.0.0.0")
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="none: off; 0: any free one, see the log; the roles of one `attune worker` take port, port + 1 ...",
+    )
+
+
+class ViewSettings(_Section):
+    """The views in Redis and the topic of states."""
+
+    stale_seconds: float = Field(
+        default=10.0, gt=0, description="a view that is not known to be whole for so long is stale: marketing is held"
+    )
+    publish_seconds: float = Field(
+        default=0.5, gt=0, description="how often states go to their topic, the newest of each customer"
+    )
+
+
+class ApiSettings(_Section):
+    """The HTTP service."""
+
+    host: str = Field(default="127.0.0.1", description="any other than loopback needs api.token")
+    port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one, see the log")
+    token: SecretStr | None = Field(default=None, description="readers send it as `Authorization: Bearer …`")
+    redis_seconds: float = Field(default=0.25, gt=0, lt=1, description="an answer waits no longer than this for Redis")
+
+    @model_validator(mode="after")
+    def _strong(self) -> "ApiSettings":
+        if self.token is not None and len(self.token.get_secret_value()) < 16:
+            raise ValueError("api.token must have at least 16 characters")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -114,6 +152,9 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     privacy: PrivacySettings = PrivacySettings()
     worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    views: ViewSettings = ViewSettings()
+    api: ApiSettings = ApiSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -35,6 +35,7 @@ def connector(
 async def _run(
     settings: Settings, path: Path, delay_ms: int, idle_flush: float | None, status_file: Path | None
 ) -> None:
+    from agents import metrics
     from agents.clients import kafka
     from agents.outbound.connector import Connector
     from agents.outbound.outbox import Outbox
@@ -45,21 +46,24 @@ async def _run(
     try:
         await consumer.start()
         await producer.start()
-        work = asyncio.ensure_future(
-            Connector(
-                consumer=consumer,
-                producer=producer,
-                outbox=outbox,
-                delay_ms=delay_ms,
-                idle_flush_seconds=idle_flush,
-                status_file=status_file,
-            ).run()
+        at_work = Connector(
+            consumer=consumer,
+            producer=producer,
+            outbox=outbox,
+            delay_ms=delay_ms,
+            idle_flush_seconds=idle_flush,
+            status_file=status_file,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.result()
+        settled = metrics.Counts(
+            "attune_connector_actions", "Actions that were settled, by what became of them.", lambda: at_work.counts
+        )
+        with metrics.served(settings.metrics, "connector", settled):
+            work = asyncio.ensure_future(at_work.run())
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.result()
     finally:
         await consumer.stop()
         await producer.stop()

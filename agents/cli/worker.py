@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from agents.cli import context
-from agents.settings import Settings
+from agents.settings import Settings, variable
 
 app = typer.Typer()
 logger = logging.getLogger(__name__)
@@ -27,36 +27,43 @@ _STOP_SECONDS = 20.0
     epilog="Examples: `attune worker fold` runs one fold; `attune worker` runs every role and starts again what dies.",
 )
 def worker(
-    role: Annotated[str | None, typer.Argument(help="router, fold or coordinator; all of them if left out")] = None,
+    role: Annotated[
+        str | None, typer.Argument(help="router, fold, coordinator or views; all of them if left out")
+    ] = None,
     *,
     rebuild: Annotated[
         bool,
         typer.Option(help="fold every state again from the journal once, then go on as usual; stop other folds first"),
     ] = False,
 ) -> None:
-    """Run a worker until SIGTERM or Ctrl-C; it drains, commits and leaves its group."""
-    from agents import workers
+    """Run a worker until SIGTERM or Ctrl-C; it drains, commits and leaves its group.
+
+    With the setting metrics.port it serves /metrics there; all roles together take port, port + 1 ... in their order.
+    """
+    from agents import metrics, workers
 
     if role is None:
-        context.load()
-        raise typer.Exit(_supervise(list(workers.ROLES)))
+        raise typer.Exit(_supervise(metrics.ports(context.load().metrics, workers.ROLES)))
     if role not in workers.ROLES:
         raise typer.BadParameter(f"{role!r} is no role; choose from {', '.join(workers.ROLES)}", param_hint="role")
     settings = context.load()
     if role == "coordinator":
-        raise typer.Exit(_coordinate(settings))
+        raise typer.Exit(_run(role, settings, workers.coordinate))
+    if role == "views":
+        raise typer.Exit(_run(role, settings, workers.keep_views))
     build = workers.router if role == "router" else lambda found: workers.fold(found, rebuild=rebuild)
-    raise typer.Exit(workers.run_app(build(settings)))
+    app = build(settings)
+    with metrics.served(settings.metrics, role, workers.collector(role, app)):
+        code = workers.run_app(app)
+    raise typer.Exit(code)
 
 
-def _coordinate(settings: Settings) -> int:
-    """Run the coordinator; 0 after a signal, 1 when a client failed, which a log line explains."""
+def _run(role: str, settings: Settings, work: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
+    """Run a role that is no Faust app; 0 after a signal, 1 when a client failed, which a log line explains."""
     from aiokafka.errors import KafkaError
 
-    from agents import workers
-
     async def run() -> None:
-        task = asyncio.ensure_future(workers.coordinate(settings))
+        task = asyncio.ensure_future(work(settings))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await asyncio.wait([task])
@@ -70,10 +77,12 @@ def _coordinate(settings: Settings) -> int:
         if not all(isinstance(cause, KafkaError | OSError) for cause in causes):
             raise  # no trouble of a client, a bug: its stack is wanted
         logger.error(
-            "the coordinator ended: %s; nothing is lost, it goes on where it was: see whether Kafka answers at %s "
-            "and has the topics (`attune topics check`), then run `attune worker coordinator` again",
+            "the %s ended: %s; nothing is lost, it goes on where it was: see whether Kafka answers at %s "
+            "and has the topics (`attune topics check`), then run `attune worker %s` again",
+            role,
             "; ".join(dict.fromkeys(str(cause) for cause in causes)),
             settings.kafka.bootstrap,
+            role,
         )
         return 1
     return 0
@@ -88,19 +97,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _supervise(roles: list[str]) -> int:
-    """Run each role as a process of its own and start again what ends; stop all on a signal."""
+def _supervise(ports: Mapping[str, int | None]) -> int:
+    """Run each role as a process of its own and start again what ends; stop all on a signal.
+
+    `ports` has the roles, and of each the port of its metrics.
+    """
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stopping.append(received))
-    running = {role: _start(role) for role in roles}
+    running = {role: _start(role, port) for role, port in ports.items()}
     while not stopping:
         time.sleep(0.2)
         for role, process in running.items():
             if process.poll() is not None and not stopping:
                 sys.stderr.write(f"worker {role} ended with code {process.returncode}; starting it again\n")
                 time.sleep(_RESTART_SECONDS)
-                running[role] = _start(role)
+                running[role] = _start(role, ports[role])
     for process in running.values():
         process.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
@@ -112,8 +124,11 @@ def _supervise(roles: list[str]) -> int:
     return 0
 
 
-def _start(role: str) -> subprocess.Popen[bytes]:
+def _start(role: str, metrics_port: int | None) -> subprocess.Popen[bytes]:
     from agents.platform.leash import leashed
 
+    environment = dict(os.environ)
+    if metrics_port is not None:
+        environment[variable("metrics.port")] = str(metrics_port)
     command = leashed([sys.executable, "-m", "agents.cli.main", "worker", role])
-    return subprocess.Popen(command, env=dict(os.environ))  # noqa: S603 - our own command
+    return subprocess.Popen(command, env=environment)  # noqa: S603 - our own command

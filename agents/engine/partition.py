@@ -7,12 +7,12 @@ only if it lands exactly behind it.  Anything else in between is a foreign appen
 
 import asyncio
 import collections
-import dataclasses
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 from agents.engine import changelog
+from agents.engine.counters import Counters
 from agents.engine.errors import BatchTooLarge, ForeignAppend
 from agents.engine.fold import Destination, Fold, Outcome
 from agents.engine.job import Job
@@ -28,16 +28,6 @@ Turns = dict[Destination, tuple[asyncio.Event | None, asyncio.Event]]
 """Of each destination whom to wait for, and what to set when everything is acknowledged."""
 
 
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """What a partition has done since it was assigned; read by status lines and metrics."""
-
-    records: int = 0
-    outputs: int = 0
-    dead_letters: int = 0
-    batches: int = 0
-
-
 class Partition:
     """Processes the records of one partition of the source in order."""
 
@@ -50,11 +40,13 @@ class Partition:
         *,
         counts: dict[str, int],
         on_trouble: Callable[["Partition", BaseException], None],
+        counters: Counters | None = None,
     ) -> None:
         """Take over a restored partition.
 
         `counts` has the number of partitions of the source and of every output topic.  `on_trouble`
         is called once, from the loop, when the partition cannot go on; it then does nothing more.
+        `counters` go on from an earlier ownership.
         """
         self.number = number
         self.table = owned.table
@@ -64,7 +56,7 @@ class Partition:
         self.changelog_next = owned.changelog_next
         self.blocked: BaseException | None = None
         """Why the next record cannot be folded yet (a document that is missing, say)."""
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self._job = job
         self._log = log
         self._owner = uuid.uuid4().bytes

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 
 from agents.engine import changelog
+from agents.engine.counters import Restores
 from agents.engine.errors import EngineError, Refused
 from agents.engine.fold import Fold
 from agents.engine.job import Job
@@ -52,13 +53,15 @@ async def restore(
     counts: dict[str, int],
     kept: Owned | None = None,
     rebuild: bool = False,
+    progress: Restores | None = None,
 ) -> Owned:
     """Read the changelog (only what is new behind `kept`), repair it, claim it; return state and position.
 
     `committed` is the group's committed offset or None.  With `rebuild` the changelog is not
-    believed and the state is folded again from the whole source.  Raises Refused, with the remedy,
-    where going on would lose or double events.
+    believed and the state is folded again from the whole source.  `progress` is told how far it
+    has come.  Raises Refused, with the remedy, where going on would lose or double events.
     """
+    progress = progress or Restores()
     source = await log.bounds(job.source, number)
     if job.changelog is None:
         return _stateless(job, number, committed, source)
@@ -77,9 +80,9 @@ async def restore(
     """Keys whose state in the changelog is wrong, until a claim has written all of them."""
     rebuilt = False
     for _ in range(_ATTEMPTS):
-        begin = await _scan(log, topic, number, found, owned.table)
+        begin = await _scan(log, topic, number, found, owned.table, progress)
         if rebuild or found.lost_to_compaction(log.now_ms(), job.compaction_lag_ms - 60_000):
-            await _rebuild(job, log, number, found, owned, source, counts, committed)
+            await _rebuild(job, log, number, found, owned, source, counts, committed, progress)
             unwritten |= dict.fromkeys((*found.fences, *owned.table))
             rebuild, rebuilt = False, True
         else:
@@ -117,12 +120,18 @@ def _never(_: object) -> bytes:
     raise EngineError("this job keeps no state: it has no changelog")
 
 
-async def _scan(log: Log, topic: str, number: int, found: changelog.Restored, table: StateTable) -> int:
+async def _scan(
+    log: Log, topic: str, number: int, found: changelog.Restored, table: StateTable, progress: Restores
+) -> int:
     """Take in what is new; return the first offset that the changelog still has."""
     bounds = await log.bounds(topic, number)
     start = max(found.next_offset, bounds.begin)
+    before = progress.records_done
+    progress.records += bounds.end - start
     async for records in log.read(topic, number, start, bounds.end):
         table.load(found.scan(records))
+        progress.records_done = before + found.next_offset - start
+    progress.records_done = before + bounds.end - start
     found.next_offset = bounds.end
     table.rollback()
     return bounds.begin
@@ -172,6 +181,7 @@ async def _rebuild(
     source: Bounds,
     counts: dict[str, int],
     committed: int | None,
+    progress: Restores,
 ) -> None:
     """Fold the source again from its first record, outputs muted: they were durable before watermark and commit."""
     target = max(found.position, (committed or 0) - 1)
@@ -184,6 +194,8 @@ async def _rebuild(
     owned.table = new_table(job)
     fold = Fold(job, owned.table, counts)
     owned.position = -1
+    before = progress.records_done
+    progress.records += target + 1
     async for records in log.read(job.source, number, 0, target + 1):
         left = records
         deadline = time.monotonic() + _REBUILD_WAIT_SECONDS
@@ -191,6 +203,7 @@ async def _rebuild(
             outcome = fold(left)
             if outcome.consumed:
                 owned.position = outcome.position
+                progress.records_done = before + outcome.position + 1
             left = left[outcome.consumed :]
             if outcome.blocked is not None:
                 if time.monotonic() > deadline:

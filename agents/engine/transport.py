@@ -169,6 +169,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def perform_seek(self) -> None:
         """Restore the assigned partitions and seek behind their states (heartbeats go on meanwhile)."""
         numbers = [tp.partition for tp in self.assignment() if tp.topic == self._source]
+        self._engine.rebalances += 1
         try:
             await self._engine.take_up(numbers)
         except asyncio.CancelledError:

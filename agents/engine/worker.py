@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from agents.engine.counters import Counters, Restores
 from agents.engine.errors import ForeignAppend, Refused, SendAbandoned, Superseded
 from agents.engine.job import Job
 from agents.engine.log import Log
@@ -54,6 +55,13 @@ class Engine:
         self.log = log
         self.partitions: dict[int, Partition] = {}
         self.counts: dict[str, int] = {}
+        self.counters: dict[int, Counters] = {}
+        """What was done with each partition that this process owns or owned."""
+        self.restores = Restores()
+        self.rebalances = 0
+        """Assignments by the group, one without partitions counts too."""
+        self.recoveries = 0
+        """Times that partitions were restored in place, without leaving the group."""
         self._kept: dict[int, _Kept] = {}
         self._rebuild = rebuild
         self._rebuilt: set[int] = set()
@@ -84,32 +92,43 @@ class Engine:
         if self.job.ready is not None:
             await self.job.ready()
         await self._load_counts()
-        started = time.monotonic()
+        numbers = sorted(numbers)
         owned: dict[int, Owned] = {}
-        for number in sorted(numbers):
-            owned[number] = await restore(
-                self.job,
-                self.log,
-                number,
-                committed=await self._source.committed(number),
-                counts=self.counts,
-                kept=self._take_kept(number),
-                rebuild=self._rebuild and number not in self._rebuilt,
-            )
-            self._rebuilt.add(number)
+        with self.restores.one(len(numbers)):
+            for number in numbers:
+                owned[number] = await restore(
+                    self.job,
+                    self.log,
+                    number,
+                    committed=await self._source.committed(number),
+                    counts=self.counts,
+                    kept=self._take_kept(number),
+                    rebuild=self._rebuild and number not in self._rebuilt,
+                    progress=self.restores,
+                )
+                self._rebuilt.add(number)
+                self.restores.partitions_done += 1
         if epoch != self._epoch:
             raise Superseded(f"{self.job.name}: partitions were given out anew while {sorted(owned)} were restored")
         await self._close(self.partitions.values())
         for number, state in owned.items():
-            partition = Partition(self.job, self.log, number, state, counts=self.counts, on_trouble=self._on_trouble)
+            partition = Partition(
+                self.job,
+                self.log,
+                number,
+                state,
+                counts=self.counts,
+                on_trouble=self._on_trouble,
+                counters=self.counters.setdefault(number, Counters()),
+            )
             self.partitions[number] = partition
             partition.start()
         logger.info(
             "%s: restored partitions %s with %d states in %.2f s",
             self.job.name,
-            sorted(owned),
+            numbers,
             sum(len(state.table) for state in owned.values()),
-            time.monotonic() - started,
+            self.restores.last_seconds,
         )
         return {number: state.resume for number, state in owned.items()}
 
@@ -230,6 +249,7 @@ class Engine:
                 for error in self._troubles:
                     if not isinstance(error, _HEALED):
                         raise error
+                self.recoveries += 1
                 logger.warning("%s: %s; restoring from the logs", self.job.name, self._troubles[0])
                 self._barrier = _NOTHING
                 numbers = numbers or list(self.partitions)

@@ -12,17 +12,16 @@ themselves and calls STOP what is no longer committed at all; we ask for offsets
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import for_code
 
-_FETCH_SECONDS = 3.0
+from agents.ops.members import REBALANCING, Member, describe
+from agents.ops.records_at import records_at
+
 _NO_OFFSET = -1
-_REBALANCING = ("PreparingRebalance", "CompletingRebalance")
 
 
 class Status(StrEnum):
@@ -43,16 +42,6 @@ class Sample(NamedTuple):
     at: float
     committed: int
     lag: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Member:
-    """A member of a group, and what it owns."""
-
-    client_id: str
-    host: str
-    member_id: str
-    owns: tuple[TopicPartition, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,11 +146,11 @@ async def group_lag(
     nobody else.  Give the same `window` at every call: status, trend and rate come from its samples.  A group that
     does not exist is Dead and has no partitions.  Raises KafkaError.
 
-    Groups of the newer protocol (KIP-848) and share groups show offsets but no members: aiokafka cannot ask for them.
+    Share groups are left out: they have no committed offset to be behind of.
     """
     names = sorted(await all_groups(admin) if groups is None else set(groups))
     window = window or Window()
-    described = {name: await _describe(admin, name) for name in names}
+    described = {name: await describe(admin, name) for name in names}
     offsets = {name: await admin.list_consumer_group_offsets(name) for name in names}
     existing = await _existing(admin)
     wanted: dict[str, list[TopicPartition]] = {}
@@ -182,10 +171,10 @@ async def group_lag(
             if offset != _NO_OFFSET and offset < ends[tp]
         }
         unknown = {tp: at for tp, at in behind.items() if window.appended_ms(name, tp, at) is None}
-        for tp, appended_ms in (await _look_up(consumer, unknown)).items():
-            window.note(name, tp, unknown[tp], appended_ms)
+        for tp, record in (await records_at(consumer, unknown)).items():
+            window.note(name, tp, unknown[tp], record.timestamp)
         owners = {tp: member for member in members for tp in member.owns}
-        look = _Look(name, window, now, now_ms, moving=state in _REBALANCING)
+        look = _Look(name, window, now, now_ms, moving=state in REBALANCING)
         partitions = tuple(
             look.partition(tp, committed.get(tp, _NO_OFFSET), begins[tp], ends[tp], owners.get(tp))
             for tp in wanted[name]
@@ -251,53 +240,12 @@ class _Look:
         )
 
 
-async def _describe(admin: Any, group: str) -> tuple[str, tuple[Member, ...]]:
-    """Return a group's state and members.
-
-    One group at a time: aiokafka 0.14 asks by version 3 and reads the answer as version 2, which goes wrong from the
-    second group of an answer on.
-    """
-    ((described, *_),) = [answer.groups for answer in await admin.describe_consumer_groups([group])]
-    error, _name, state, _kind, _protocol, members = described[:6]
-    if error:
-        raise for_code(error)(f"group {group} cannot be described")
-    return state, tuple(
-        sorted((_member(*member) for member in members), key=lambda member: (member.client_id, member.member_id))
-    )
-
-
-def _member(member_id: str, client_id: str, host: str, _metadata: bytes, assignment: bytes) -> Member:
-    owns: list[TopicPartition] = []
-    if assignment:
-        for topic, partitions in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
-            owns += [TopicPartition(topic, number) for number in partitions]
-    return Member(client_id, host.lstrip("/"), member_id, tuple(sorted(owns)))
-
-
 async def _existing(admin: Any) -> set[TopicPartition]:
     return {
         TopicPartition(topic["topic"], partition["partition"])
         for topic in await admin.describe_topics()
         for partition in topic["partitions"]
     }
-
-
-async def _look_up(consumer: Any, wanted: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-    """Read one record of each partition and return its append time; what does not come in time stays unknown."""
-    found: dict[TopicPartition, int] = {}
-    if not wanted:
-        return found
-    consumer.assign(list(wanted))
-    for tp, offset in wanted.items():
-        consumer.seek(tp, offset)
-    left = set(wanted)
-    deadline = time.monotonic() + _FETCH_SECONDS
-    while left and time.monotonic() < deadline:
-        for tp, records in (await consumer.getmany(*left, timeout_ms=200)).items():
-            found[tp] = records[0].timestamp
-            left.discard(tp)
-    # No unsubscribe: aiokafka's fetcher dies of it when an assignment follows at once.  The next look assigns anew.
-    return found
 
 
 def _plain(found: PartitionLag) -> dict[str, Any]:
@@ -313,4 +261,5 @@ def _plain(found: PartitionLag) -> dict[str, Any]:
         "rate": None if found.rate is None else round(found.rate, 3),
         "status": found.status.value,
         "client_id": None if found.member is None else found.member.client_id,
+        "member_id": None if found.member is None else found.member.member_id,
     }

@@ -68,7 +68,7 @@ class Difference:
 async def compare(admin: Any, catalogue: Catalogue, *, replication: int | None = None) -> list[Difference]:
     """Return every difference, in the order of the catalogue; `replication` overrides that of every topic."""
     present = await _describe(admin, catalogue.topics)
-    configs = await _configs(admin, [name for name in catalogue.topics if name in present])
+    configs = await topic_configs(admin, [name for name in catalogue.topics if name in present])
     found: list[Difference] = []
     for topic in catalogue.topics.values():
         copies = topic.replication if replication is None else replication
@@ -125,7 +125,7 @@ async def _create(admin: Any, catalogue: Catalogue, names: Iterable[str], replic
 async def _set_configs(admin: Any, catalogue: Catalogue, topic: Topic, replication: int | None) -> None:
     copies = topic.replication if replication is None else replication
     # AlterConfigs replaces all that was set on the topic, so what others set there goes along.
-    kept = (await _configs(admin, [topic.name], own_only=True))[topic.name]
+    kept = (await topic_configs(admin, [topic.name], own_only=True))[topic.name]
     wanted = {**kept, **catalogue.settings(topic, copies)}
     for answer in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, wanted)]):
         for code, message, *_ in answer.resources:
@@ -166,7 +166,7 @@ async def _describe(admin: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     return {topic["topic"]: topic for topic in await admin.describe_topics() if topic["topic"] in names}
 
 
-async def _configs(admin: Any, names: list[str], *, own_only: bool = False) -> dict[str, dict[str, str]]:
+async def topic_configs(admin: Any, names: list[str], *, own_only: bool = False) -> dict[str, dict[str, str]]:
     """Return the configuration of topics by topic and name; with `own_only` what was set on the topic itself."""
     if not names:
         return {}

@@ -92,7 +92,7 @@ async def test_a_configuration_is_put_right_and_others_settings_stay(
     assert all(difference.appliable and difference.topic == name for difference in found.values())
     await topics.apply(admin, committed, replication=1)
     assert await topics.compare(admin, committed, replication=1) == []
-    kept = await topics._configs(admin, [name], own_only=True)
+    kept = await topics.topic_configs(admin, [name], own_only=True)
     assert kept[name]["max.message.bytes"] == "777777"
 
 
