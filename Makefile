@@ -38,6 +38,8 @@ soak: setup      ## the fault tests, long
 
 lock: setup      ## resolve the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --group dev --all-extras pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements.lock pyproject.toml -o deploy/container/requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --constraint requirements.lock deploy/container/build.in -o deploy/container/build.lock
 
 clean:           ## remove what was made here (not .attune, which holds local data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -10,12 +10,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.clients import kafka
 from agents.errors import AttuneError
+from agents.journal import placement
 from agents.journal.approval import LOGIC
+from agents.journal.placement import Placement
 from agents.journal.publish import TOPIC_OF_KIND, approve, check, conflict, publish_document
 from agents.settings import Settings
+from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
 from schemas.errors import ContractError
-from schemas.topics import APPROVALS
+from schemas.topics import APPROVALS, JOURNAL
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,6 +117,34 @@ async def activate_logic(settings: Settings, version: int, *, approved_by: str) 
     return Published(LOGIC, LOGIC, str(version), "", sequence)
 
 
+async def journal_placement(settings: Settings) -> Placement:
+    """Return over how many partitions of the journal customers are spread, and what is known of a split."""
+    async with _consumer(settings) as consumer:
+        approvals = await _approvals(consumer, placement.KIND)
+    return placement.placement(approvals, CATALOGUE.topics[JOURNAL].partitions)
+
+
+async def journal_partitions(settings: Settings) -> int:
+    """Return the number of partitions by which customers are placed, for those who write into the journal.
+
+    Raises AttuneError while nobody may write.
+    """
+    found = await journal_placement(settings)
+    if found.closed:
+        raise AttuneError(
+            f"the journal is closed: it is being split to {found.copying_to} partitions",
+            f"wait until `attune journal split --to {found.copying_to}` is done; if it has died, run it again, it goes "
+            "on where it was (`attune journal status` shows how far it is)",
+        )
+    return found.partitions
+
+
+async def approve_placement(settings: Settings, step: placement.Step, partitions: int, *, approved_by: str) -> None:
+    """Write what is known of the journal's partitions into the log of approvals."""
+    async with _producer(settings) as producer:
+        await approve(producer, placement.KIND.lower(), step.value, str(partitions), "", approved_by=approved_by)
+
+
 def _in_order(key: tuple[str, str, str]) -> tuple[str, int, str]:
     name, version, digest = key
     return name, int(version) if version.isdecimal() else 0, digest
@@ -168,8 +199,8 @@ async def _whole(consumer: AIOKafkaConsumer, topic: str) -> list[Any]:
 @asynccontextmanager
 async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = kafka.consumer(settings.kafka)
-    await consumer.start()
     try:
+        await consumer.start()
         yield consumer
     finally:
         await consumer.stop()
@@ -178,8 +209,8 @@ async def _consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
 @asynccontextmanager
 async def _producer(settings: Settings) -> AsyncIterator[Any]:
     producer = kafka.producer(settings.kafka)
-    await producer.start()
     try:
+        await producer.start()
         yield producer
     finally:
         await producer.stop()

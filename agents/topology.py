@@ -14,6 +14,7 @@ from agents.journal.router import DEAD_LETTER_KEY, Router, Vault
 from schemas import deadletter, deadletter_envelope, headers, topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
+from streams import growth
 from streams.state import STATE_CODEC
 from streams.step import Core
 
@@ -35,13 +36,17 @@ class Agent:
 ROUTER_GROUP = "attune-router"
 FOLD_GROUP = "attune-fold"
 COORDINATOR_GROUP = "attune-coordinator"
+VIEWS_GROUP = "attune-views"
+
+LARGEST_STATE = 400_000
+"""Bytes; no sequence of valid events makes a larger one (tests/streams/test_largest.py)."""
 
 TOPOLOGY = (
     Agent("channels", "publish what customers did", (), (topics.INTERACTIONS,), outside=True),
     Agent(
         "router",
         "one customer, one partition; seals personal data; stamps origin and schema",
-        (topics.INTERACTIONS,),
+        (topics.INTERACTIONS, topics.APPROVALS),
         (topics.JOURNAL, topics.INTERACTIONS_DEAD),
         group=ROUTER_GROUP,
     ),
@@ -66,6 +71,20 @@ TOPOLOGY = (
         (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS, topics.JOURNAL_DEAD),
         group=FOLD_GROUP,
         state=topics.FOLD_CHANGELOG,
+    ),
+    Agent(
+        "views",
+        "state, current actions, suppressions by customer, in Redis; states in a topic",
+        (topics.FOLD_CHANGELOG, topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS, topics.MODELS),
+        (topics.CUSTOMER_STATE,),
+        group=VIEWS_GROUP,
+    ),
+    Agent(
+        "analysts",
+        "join the newest state of each customer with data of their own",
+        (topics.CUSTOMER_STATE,),
+        (),
+        outside=True,
     ),
     Agent(
         "operations",
@@ -112,6 +131,7 @@ def router_job(router: Router, vault: Vault, *, name: str = ROUTER_GROUP, max_ba
         in_flight=1,
         max_batch_records=max_batch_records,
         expected_partitions={topics.JOURNAL: router.partitions},
+        may_grow=True,
     )
 
 
@@ -129,7 +149,10 @@ def fold_job(
         changelog=topics.FOLD_CHANGELOG,
         position_header=headers.POSITION,
         max_batch_records=max_batch_records,
+        max_state_bytes=LARGEST_STATE,
         expected_partitions={topics.JOURNAL: CATALOGUE.topics[topics.JOURNAL].partitions},
+        may_grow=True,
+        muted=growth.is_copied,
         **changes,
     )
 

@@ -11,17 +11,26 @@ from typing import Any
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
+from prometheus_client.registry import Collector
 
-from agents import topology
-from agents.clients import kafka, registry, valkey
+from agents import metrics, topology
+from agents.clients import access, kafka, registry, valkey
 from agents.clients.keystore import ValkeyKeyStore, Vault
+from agents.clients.viewstore import ViewStore, parse_mark
+from agents.documents import journal_partitions
+from agents.engine import changelog
 from agents.engine.app import EngineApp, create_app, tune_garbage_collector
-from agents.engine.job import Job
+from agents.engine.job import Job, by_crc32
 from agents.engine.kafka import KafkaLog
+from agents.engine_metrics import EngineCollector
+from agents.errors import AttuneError
 from agents.journal.coordinator import Coordinator
 from agents.journal.documents import Documents
 from agents.journal.router import Router
 from agents.settings import Settings
+from agents.view_metrics import ViewCollector, lag
+from agents.views.agent import ViewAgent
+from agents.views.clients import Log
 from schemas import topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED, Codec
@@ -30,8 +39,32 @@ from schemas.registry import RemoteRegistry, publish_all, resolve
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 10.0
+_AGAIN_SECONDS = 2.0
 
-ROLES = ("router", "fold", "coordinator")
+ROLES = ("router", "fold", "coordinator", "views")
+WITH_REDIS = ("router", "views")
+"""The roles that need Redis: for the keys of personal data, for the views."""
+
+
+async def check_access(settings: Settings, role: str) -> None:
+    """Raise AttuneError where the user of a role may not join its group or read its topics."""
+    (agent,) = (agent for agent in topology.TOPOLOGY if agent.name == role)
+    assert agent.group is not None  # every role has one
+    reads = (*agent.reads, *([agent.state] if agent.state else []))
+    await access.check(settings.kafka, role, group=agent.group, topics=reads)
+
+
+async def router_partitions(settings: Settings) -> int:
+    """Return over how many partitions of the journal customers are spread; waits for a cluster that is away.
+
+    Raises AttuneError while the journal is being split.
+    """
+    while True:
+        try:
+            return await journal_partitions(settings)
+        except (KafkaError, OSError) as error:
+            logger.warning("the approvals cannot be read yet: %s", str(error) or type(error).__name__)
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> EngineApp:
@@ -65,8 +98,8 @@ def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> Engine
     )
 
 
-def router(settings: Settings) -> EngineApp:
-    """Return the router's app."""
+def router(settings: Settings, *, partitions: int = CATALOGUE.topics[topics.JOURNAL].partitions) -> EngineApp:
+    """Return the router's app; customers are spread over so many partitions of the journal."""
     vault = Vault(ValkeyKeyStore(valkey.client(settings.redis.url)))
     remote = registry.client(settings.registry)
 
@@ -80,7 +113,7 @@ def router(settings: Settings) -> EngineApp:
 
     step = Router(
         journal=topics.JOURNAL,
-        partitions=CATALOGUE.topics[topics.JOURNAL].partitions,
+        partitions=partitions,
         secret=settings.identity_secret(),
         codec=EMBEDDED,
         vault=vault,
@@ -127,7 +160,11 @@ async def _with_consumer(settings: Settings, work: Callable[[AIOKafkaConsumer], 
 
 
 async def coordinate(settings: Settings) -> None:
-    """Run the coordinator until cancelled; raises what ended it, where it is several things as a group."""
+    """Run the coordinator until cancelled; raises what ended it, where it is several things as a group.
+
+    Raises AttuneError while the journal is being split, or if it has too few partitions.
+    """
+    partitions = await journal_partitions(settings)
     async with contextlib.AsyncExitStack() as clients:
         producer = await _started(clients, kafka.producer(settings.kafka))
         approvals = await _started(
@@ -137,16 +174,75 @@ async def coordinate(settings: Settings) -> None:
             ),
         )
         reader = await _started(clients, kafka.consumer(settings.kafka))
+        existing = len(await producer.partitions_for(topics.JOURNAL))
+        if existing < partitions:
+            raise AttuneError(
+                f"{topics.JOURNAL} has {existing} partitions, but its customers are spread over {partitions}",
+                "the topic was made anew with fewer: put the old one back",
+            )
         coordinator = Coordinator(
             journal=topics.JOURNAL,
-            partitions=len(await producer.partitions_for(topics.JOURNAL)),
+            partitions=partitions,
             producer=producer,
             approvals=approvals,
             find=functools.partial(Documents().find, reader),
             tick_seconds=settings.journal.tick_seconds if settings.journal.clock == "wall" else None,
             now_ms=lambda: int(time.time() * 1000),
         )
-        await coordinator.run()
+        approvals_seen = metrics.Counts(
+            "attune_approvals",
+            "Approvals that were taken in, by what became of them.",
+            lambda: {"activated": coordinator.activated, "passed_over": coordinator.passed_over},
+        )
+        with metrics.served(settings.metrics, "coordinator", approvals_seen):
+            await coordinator.run()
+
+
+async def keep_views(settings: Settings) -> None:
+    """Run the view agent until cancelled; errors as `coordinate`."""
+    documents = Documents()
+    async with contextlib.AsyncExitStack() as clients:
+        reader = await _started(clients, kafka.consumer(settings.kafka))
+        await documents.read(reader)
+        redis = valkey.client(settings.redis.url)
+        clients.push_async_callback(redis.aclose)
+        instance = settings.worker.instance
+        member = kafka.consumer(
+            settings.kafka,
+            group=topology.VIEWS_GROUP,
+            group_instance_id=None if instance is None else f"{topology.VIEWS_GROUP}-{instance}",
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=20,  # a record of a partition that the fetch under way leaves out waits so long
+        )
+        seen = lag()
+        agent = ViewAgent(
+            store=ViewStore(redis),
+            log=view_log(settings, await _started(clients, member)),
+            documents=documents,
+            publish_seconds=settings.views.publish_seconds,
+            on_lag=seen.observe,
+        )
+        following = asyncio.ensure_future(documents.follow(reader))
+        try:
+            with metrics.served(settings.metrics, "views", ViewCollector(agent), seen):
+                await agent.run()
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+
+
+def view_log(settings: Settings, member: AIOKafkaConsumer) -> Log:
+    """Return what the view agent follows; `member` is a consumer of its group, started."""
+    return Log(
+        consumer=member,
+        group=topology.VIEWS_GROUP,
+        new_reader=lambda: kafka.consumer(settings.kafka),
+        new_producer=lambda name: kafka.producer(settings.kafka, transactional_id=name),
+        fence_of=changelog.fence_of,
+        watermark=changelog.WATERMARK,
+        partition_of=lambda key, count: by_crc32("", key, count),
+        parse_mark=parse_mark,
+    )
 
 
 async def _started(clients: contextlib.AsyncExitStack, client: Any) -> Any:
@@ -161,6 +257,11 @@ async def _stop(client: Any) -> None:
         await asyncio.wait_for(client.stop(), _STOP_SECONDS)
     except (TimeoutError, KafkaError) as error:
         logger.warning("a client of Kafka did not end in order: %r", error)
+
+
+def collector(role: str, app: EngineApp) -> Collector:
+    """Return what shows an app's engine as metrics of a role."""
+    return EngineCollector(role, app.engine_options.engine)
 
 
 def run_app(app: EngineApp) -> int:

@@ -23,6 +23,7 @@ KIND: Final = "attune-kind"
 ORIGIN: Final = "attune-origin"
 SCHEMA: Final = "attune-schema"
 POSITION: Final = "attune-position"
+COPIED: Final = "attune-copied"
 SHA256: Final = "sha256"
 
 SPECVERSION_1_0: Final = b"1.0"
@@ -90,6 +91,34 @@ class Position(NamedTuple):
         if len(parts) != 3 or not all(part.isdigit() for part in parts):
             raise ValueError(f"header {POSITION} is {value[:100]!r}, expected <partition>/<offset>/<index>")
         return cls(*map(int, parts))
+
+
+class Copied(NamedTuple):
+    """Where a record of a split journal was copied from: the places that it has had, the first one first."""
+
+    places: tuple[tuple[int, int], ...]
+    """Partition and offset of each."""
+
+    @property
+    def original(self) -> tuple[int, int]:
+        """Partition and offset at which the record came into the journal."""
+        return self.places[0]
+
+    @property
+    def source(self) -> tuple[int, int]:
+        """Partition and offset that it was last copied from."""
+        return self.places[-1]
+
+    def __bytes__(self) -> bytes:
+        return " ".join(f"{partition}/{offset}" for partition, offset in self.places).encode()
+
+    @classmethod
+    def parse(cls, value: bytes) -> "Copied":
+        """Read `<partition>/<offset>`, several with spaces between; ValueError when it is anything else."""
+        places = [place.split(b"/") for place in value.split(b" ")]
+        if not all(len(place) == 2 and all(number.isdigit() for number in place) for place in places):
+            raise ValueError(f"header {COPIED} is {value[:100]!r}, expected <partition>/<offset>, several with spaces")
+        return cls(tuple((int(partition), int(offset)) for partition, offset in places))
 
 
 def first(headers: Foreign, name: str) -> bytes | None:

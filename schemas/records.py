@@ -111,11 +111,22 @@ class Activation(Message):
     approved_at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split(Message):
+    """From here on the journal's customers are spread over `split_to` partitions.
+
+    `cut` is -1 in an old partition; in a new one the offset of the old one's Split, before which all was copied.
+    """
+
+    split_to: int
+    cut: int = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Control(Message):
     """A control record of the journal, or an in-band watermark."""
 
-    body: Tick | Watermark | Activation
+    body: Tick | Watermark | Activation | Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -251,6 +251,7 @@ class DocumentKind(StrEnum):
     POLICY = "POLICY"
     MODEL = "MODEL"
     LOGIC = "LOGIC"
+    JOURNAL = "JOURNAL"
 
 
 class JournalKind(StrEnum):
@@ -260,6 +261,7 @@ class JournalKind(StrEnum):
     WATERMARK = "watermark"
     TICK = "tick"
     ACTIVATION = "activation"
+    SPLIT = "split"
 
 
 def _meanings() -> Mapping[EventType, Meaning]:

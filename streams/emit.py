@@ -42,11 +42,22 @@ Output = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 class Outbox:
     """Collects the outputs of one record for one customer."""
 
-    __slots__ = ("_event", "_record", "_traceparent", "now_ms", "outputs")
+    __slots__ = ("_event", "_place", "_record", "_traceparent", "now_ms", "outputs")
 
-    def __init__(self, record: Message, event: Event, now_ms: int, traceparent: bytes | None) -> None:
-        """Take the record, the event in it, the time, and the trace to pass on."""
+    def __init__(
+        self,
+        record: Message,
+        event: Event,
+        now_ms: int,
+        traceparent: bytes | None,
+        place: tuple[int, int] | None = None,
+    ) -> None:
+        """Take the record, the event in it, the time, and the trace to pass on.
+
+        `place` is the partition and the offset that a copied record had first: it gives the ids.
+        """
         self._record = record
+        self._place = place or (record.partition, record.offset)
         self._event = event
         self._traceparent = traceparent
         self.now_ms = now_ms
@@ -54,8 +65,8 @@ class Outbox:
 
     def next_id(self) -> str:
         """Return the id of the output that comes next."""
-        record = self._record
-        return f"{record.topic}-{record.partition}-{record.offset}-{len(self.outputs)}"
+        partition, offset = self._place
+        return f"{self._record.topic}-{partition}-{offset}-{len(self.outputs)}"
 
     def _customer(self) -> str:
         assert self._record.key is not None

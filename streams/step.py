@@ -3,7 +3,7 @@
 Nothing else is looked at: no clock, no other topic, no setting. Live work, replay, what-if and tests call this.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from schemas import headers as names
@@ -11,7 +11,7 @@ from schemas.codec import decode_by_fingerprint
 from schemas.errors import ContractError
 from schemas.message import Message
 from schemas.vocabulary import DocumentKind, JournalKind, ReasonCode
-from streams import aggregates, clock, contacts, logic, made, recheck, suppression
+from streams import aggregates, clock, contacts, growth, logic, made, recheck, suppression
 from streams.customer import Customer
 from streams.decision import decide
 from streams.documents import Documents
@@ -27,6 +27,10 @@ INTERACTION: Final = JournalKind.INTERACTION.value.encode()
 WATERMARK: Final = JournalKind.WATERMARK.value.encode()
 TICK: Final = JournalKind.TICK.value.encode()
 ACTIVATION: Final = JournalKind.ACTIVATION.value.encode()
+SPLIT: Final = JournalKind.SPLIT.value.encode()
+
+_CLOCKS: Final = (TICK, WATERMARK)
+"""Records at which states of customers who have moved are deleted."""
 
 SURROGATE_LENGTH: Final = 32
 UNDECLARED_TYPES: Final = 100
@@ -45,6 +49,12 @@ class Table(Protocol):
 
     def set(self, key: bytes, value: Any, /) -> None:
         """Make `value` the state of a key."""
+
+    def delete(self, key: bytes, /) -> None:
+        """Remove the state of a key."""
+
+    def present(self) -> Iterable[bytes]:
+        """Return every key that has a state now, in any order."""
 
 
 class Core:
@@ -71,32 +81,53 @@ class Core:
             partition = Partition()
         if partition.logic > self.newest_logic:
             raise self._newer_logic(partition.logic)
+        copied = headers.get(names.COPIED)
+        place = None
+        if copied is not None:
+            place = growth.original(copied)
+            if not partition.copying:
+                partition.copying = True
+                table.set(PARTITION_KEY, partition)
         if kind == INTERACTION:
-            return self._interaction(table, record, partition, headers)
-        if kind == WATERMARK:
-            origin = _origin(headers)
-            if _is_new(partition, origin):
-                body = _decode(headers, record.value, "Control")["body"]
-                _expect(body, "partitions")
-                clock.watermark(partition, origin[0], body["time"], body["partitions"])
-                partition.marks[origin[0]] = origin[1]
-                table.set(PARTITION_KEY, partition)
-        elif kind == TICK:
-            body = _decode(headers, record.value, "Control")["body"]
-            _expect(body, "time")
-            if clock.tick(partition, body["time"]):
-                table.set(PARTITION_KEY, partition)
-        elif kind == ACTIVATION:
-            body = _decode(headers, record.value, "Control")["body"]
-            _expect(body, "sequence")
-            if self._activate(partition, body):
-                table.set(PARTITION_KEY, partition)
-        else:
-            raise BadEvent(f"header {names.KIND} is {kind!r}; only Attune's router and coordinator write here")
+            return self._interaction(table, record, partition, headers, place)
+        if self._control(record, kind, headers, partition, place):
+            table.set(PARTITION_KEY, partition)
+        if not growth.is_swept(partition) and kind in _CLOCKS:
+            growth.sweep(table, partition, record.partition)
+            table.set(PARTITION_KEY, partition)
         return []
 
+    def _control(
+        self,
+        record: Message,
+        kind: bytes | None,
+        headers: dict[str, bytes],
+        partition: Partition,
+        place: tuple[int, int] | None,
+    ) -> bool:
+        """Fold a control record; returns whether it has changed what the partition remembers."""
+        if kind == WATERMARK:
+            return _watermark(record, headers, partition)
+        if kind not in (TICK, ACTIVATION, SPLIT):
+            raise BadEvent(f"header {names.KIND} is {kind!r}; only Attune's router and coordinator write here")
+        body = _decode(headers, record.value, "Control")["body"]
+        if kind == TICK:
+            _expect(body, "time")
+            return clock.tick(partition, body["time"])
+        if kind == ACTIVATION:
+            _expect(body, "sequence")
+            return self._activate(partition, body)
+        _expect(body, "split_to")
+        offset = record.offset if place is None else place[1]
+        return growth.split(partition, body, offset, copied=place is not None)
+
     def _interaction(
-        self, table: Table, record: Message, partition: Partition, headers: dict[str, bytes]
+        self,
+        table: Table,
+        record: Message,
+        partition: Partition,
+        headers: dict[str, bytes],
+        place: tuple[int, int] | None,
     ) -> list[Output]:
         origin, offset = _origin(headers)
         if offset <= partition.marks.get(origin, -1):
@@ -105,6 +136,8 @@ class Core:
         key = record.key
         if key is None or len(key) != SURROGATE_LENGTH:
             raise BadEvent("the record's key is no surrogate of 32 hex characters; only the router writes here")
+        if partition.split_to and place is None:
+            growth.raise_if_elsewhere(partition, key, record.partition)
         contacts.check(event)
         now_ms = clock.now(partition, event["occurred_at"], origin)
         plan = self._documents.plan(partition.policy)
@@ -123,7 +156,8 @@ class Core:
         if handler is not None:
             word: Event = event
             if now_ms > partition.clock_ms and kind in WORDS:
-                word = as_heard(event, clock.newest(partition), record.offset)
+                offset_first = record.offset if place is None else place[1]
+                word = as_heard(event, clock.newest(partition), offset_first + partition.place_base)
             changed = handler(customer, word)
         if kind in DECLARED:
             aggregates.note(customer, event)
@@ -132,7 +166,7 @@ class Core:
         contacts.note(customer, event, known_as)
         outputs: list[Output] = []
         if changed is not None or (plan is not None and kind in plan.triggers):
-            outbox = Outbox(record, event, now_ms, headers.get(names.TRACEPARENT))
+            outbox = Outbox(record, event, now_ms, headers.get(names.TRACEPARENT), place)
             situation = Situation(customer, event, now_ms, scorer)
             outputs = _consequences(partition, situation, changed, plan, outbox)
         return _done(table, record, partition, (origin, offset), customer, outputs)
@@ -140,6 +174,8 @@ class Core:
     def _activate(self, partition: Partition, body: Mapping[str, Any]) -> bool:
         if body["kind"] == DocumentKind.LOGIC.value:
             return self._activate_logic(partition, body["version"], body["sequence"])
+        if body["kind"] == DocumentKind.JOURNAL.value:
+            raise BadEvent("the number of partitions is approved, not activated; `attune journal split` does it")
         active = Active(body["name"], body["version"], body["sha256"], body["sequence"])
         is_policy = body["kind"] == DocumentKind.POLICY.value
         current = partition.policy if is_policy else partition.model
@@ -169,6 +205,17 @@ class Core:
             f"the journal has activated logic {version} and this release knows up to {self.newest_logic}; "
             "start a newer release, the partition waits for it"
         )
+
+
+def _watermark(record: Message, headers: dict[str, bytes], partition: Partition) -> bool:
+    origin = _origin(headers)
+    if not _is_new(partition, origin):
+        return False
+    body = _decode(headers, record.value, "Control")["body"]
+    _expect(body, "partitions")
+    clock.watermark(partition, origin[0], body["time"], body["partitions"])
+    partition.marks[origin[0]] = origin[1]
+    return True
 
 
 def _consequences(

@@ -7,19 +7,27 @@ from typing import Annotated
 import typer
 
 from agents.cli import (
+    acls,
+    api,
+    as_of,
     connector,
     customer,
     demo,
     dlq,
+    exporter,
+    journal,
     lag,
     local,
+    logic,
     model,
     policy,
     prove,
     publish,
+    replay,
     settings_list,
     topics,
     topology,
+    views,
     worker,
 )
 from agents.errors import AttuneError, UsageError
@@ -31,16 +39,24 @@ app = typer.Typer(
     help="Customer interactions from Kafka into state, churn risk, suppressions and next best actions.",
 )
 app.add_typer(worker.app)
+app.add_typer(api.app)
 app.add_typer(publish.app)
 app.add_typer(customer.app, name="customer")
+app.add_typer(as_of.app)
+app.add_typer(replay.app)
 app.add_typer(prove.app)
 app.add_typer(lag.app)
+app.add_typer(exporter.app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(views.app, name="views")
 app.add_typer(demo.app)
 app.add_typer(connector.app)
 app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
+app.add_typer(acls.app)
 app.add_typer(model.app, name="model")
+app.add_typer(logic.app, name="logic")
+app.add_typer(journal.app, name="journal")
 app.add_typer(policy.app, name="policy")
 app.add_typer(settings_list.app)
 app.add_typer(topology.app)

@@ -65,16 +65,21 @@ def places() -> Places:
 def _reference(settings: Settings, schemas: "_Schemas") -> Reference:
     from agents import topology
     from agents.clients import kafka
+    from agents.documents import journal_placement
     from agents.engine.changelog import Restored
     from agents.journal.documents import Documents
     from schemas import identity
+    from streams import growth
 
     documents = Documents()
     job = topology.fold_job(documents)
     secret = settings.identity_secret()
     assert job.codec is not None
 
+    counts: list[int] = []
+
     async def prepare() -> None:
+        counts[:] = (await journal_placement(settings)).counts
         consumer = kafka.consumer(settings.kafka)
         await consumer.start()
         try:
@@ -93,6 +98,8 @@ def _reference(settings: Settings, schemas: "_Schemas") -> Reference:
         partition_of=job.partitioner,
         check=_limits(job),
         prepare=prepare,
+        partitions=lambda: counts,
+        muted=growth.is_copied,
         learn=schemas.learn if schemas.remote else None,
     )
 
@@ -201,6 +208,7 @@ _LINES = (
     ("dead", "dead letters of the router"),
     ("copies", "copies in the journal that the fold passes over"),
     ("journal", "journal records"),
+    ("copied", "copied into new partitions of the journal"),
     ("folded", "folded again, up to the fences"),
     ("unfolded", "beyond the fences, not judged yet"),
     ("states", "states"),

@@ -3,11 +3,17 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agents.cli import context
+from agents.cli import context, generated
+from agents.errors import UsageError
+
+KAFKA_FILE = "topics.sh"
+STRIMZI_FILE = "topics.strimzi.yaml"
 
 app = typer.Typer(no_args_is_help=True, help="Plan, create and check the topics of the catalogue.")
 
@@ -16,6 +22,14 @@ Replication = Annotated[
     typer.Option(min=1, help="copies of every topic, instead of the catalogue's; 1 on a single broker"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+class Format(StrEnum):
+    """For whom topics are written out."""
+
+    KAFKA = "kafka"
+    STRIMZI = "strimzi"
+    JSON = "json"
 
 
 @app.command(epilog="Example: `attune topics plan --replication 1`")
@@ -50,6 +64,41 @@ def check(*, replication: Replication = None, json: AsJson = False) -> None:
     found = _run(topics.compare, replication)
     _print(found, json=json, none="every topic is as the catalogue says")
     raise typer.Exit(1 if found else 0)
+
+
+@app.command(epilog="Examples: `attune topics export --format strimzi`, `attune topics export --write`")
+def export(
+    *,
+    form: Annotated[
+        Format, typer.Option("--format", help="commands for kafka-topics.sh, KafkaTopic manifests, or plain values")
+    ] = Format.KAFKA,
+    replication: Replication = None,
+    cluster: Annotated[str, typer.Option(help="the Kafka resource that Strimzi's manifests name")] = "crm",
+    write: Annotated[bool, typer.Option("--write", help="put the files of deploy/kafka right")] = False,
+    stale: Annotated[bool, typer.Option("--check", help="exit 1 when a file of deploy/kafka is stale")] = False,
+    folder: Annotated[
+        Path, typer.Option(help="where --write and --check look", show_default="deploy/kafka")
+    ] = generated.FOLDER,
+    json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
+) -> None:
+    """Print the topics for other tools that make them. Needs no cluster."""
+    from agents.ops import topic_formats
+    from schemas.catalogue import CATALOGUE
+
+    if write and stale:
+        raise UsageError("--write and --check exclude each other", "check in a pipeline, write at your desk")
+    if write or stale:
+        files = {
+            KAFKA_FILE: topic_formats.commands(CATALOGUE, replication),
+            STRIMZI_FILE: topic_formats.manifests(CATALOGUE, replication, cluster=cluster),
+        }
+        generated.keep(files, folder, write=write, json=json, again="attune topics export --write")
+    elif json or form is Format.JSON:
+        context.print_json({"topics": topic_formats.plain(CATALOGUE, replication)})
+    elif form is Format.STRIMZI:
+        typer.echo(topic_formats.manifests(CATALOGUE, replication, cluster=cluster), nl=False)
+    else:
+        typer.echo(topic_formats.commands(CATALOGUE, replication), nl=False)
 
 
 def _run(work: Callable[..., Awaitable[list[Any]]], replication: int | None) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agents.cli import context
+from agents.cli import connect, context
 from agents.settings import Settings, variable
 
 app = typer.Typer()
@@ -46,13 +46,18 @@ def worker(
         raise typer.Exit(_supervise(metrics.ports(context.load().metrics, workers.ROLES)))
     if role not in workers.ROLES:
         raise typer.BadParameter(f"{role!r} is no role; choose from {', '.join(workers.ROLES)}", param_hint="role")
-    settings = context.load()
+    settings = context.load() if role in workers.WITH_REDIS else connect.kafka_settings()
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # it leaves the loop of Faust's alone
+        runner.run(workers.check_access(settings, role))
+        partitions = runner.run(workers.router_partitions(settings)) if role == "router" else 0
     if role == "coordinator":
         raise typer.Exit(_run(role, settings, workers.coordinate))
     if role == "views":
         raise typer.Exit(_run(role, settings, workers.keep_views))
-    build = workers.router if role == "router" else lambda found: workers.fold(found, rebuild=rebuild)
-    app = build(settings)
+    if role == "router":
+        app = workers.router(settings, partitions=partitions)
+    else:
+        app = workers.fold(settings, rebuild=rebuild)
     with metrics.served(settings.metrics, role, workers.collector(role, app)):
         code = workers.run_app(app)
     raise typer.Exit(code)

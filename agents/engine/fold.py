@@ -70,12 +70,13 @@ class Fold:
 
     def _fast(self, records: Sequence[Record]) -> Outcome:
         outcome = Outcome(position=records[-1].offset, consumed=len(records))
-        table, step, place, check = self._table, self._job.step, self._place, self._check
+        table, step, place, check, muted = self._table, self._job.step, self._place, self._check, self._job.muted
         for record in records:
             outputs = step(table, record)
             if outputs:
                 check(outputs)
-                place(outcome, record, outputs)
+                if muted is None or not muted(record):
+                    place(outcome, record, outputs)
         outcome.changes = changes = table.encode()
         outcome.changes_bytes = size = _bytes_of(changes)
         if size > self._job.max_batch_bytes:  # else nobody asks for `undo`
@@ -101,8 +102,8 @@ class Fold:
                     break
                 outputs = [job.dead_letter(record, error)]
                 changes = []
-                outcome.dead_letters += 1
-            if outputs:
+                outcome.dead_letters += not self._is_muted(record)
+            if outputs and not self._is_muted(record):
                 self._place(outcome, record, outputs)
             self._undo += [(key, table.at_rest(key)) for key, _ in changes]
             table.commit(changes)
@@ -112,6 +113,10 @@ class Fold:
         outcome.changes = list(changed.items())
         outcome.changes_bytes = _bytes_of(outcome.changes)
         return outcome
+
+    def _is_muted(self, record: Record) -> bool:
+        muted = self._job.muted
+        return muted is not None and muted(record)
 
     def _check(self, outputs: Sequence[Any]) -> None:
         limit = self._job.max_output_bytes

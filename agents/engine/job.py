@@ -57,6 +57,11 @@ class Job:
     """Batches of one partition that may be unacknowledged at once; appended in order."""
     expected_partitions: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Topics whose number of partitions must be this, since the step counts on it."""
+    may_grow: bool = False
+    """Keys are placed by something that knows its own number of partitions: `expected_partitions` may have more, and
+    the source more than its states were folded over, never fewer."""
+    muted: Callable[[Record], bool] | None = None
+    """Tells records whose outputs, dead letters too, have gone out already: they are folded, and nothing is sent."""
     max_batch_records: int = 2_000
     max_batch_bytes: int = 1_000_000
     """A changelog batch that would encode larger is cut into two source batches."""

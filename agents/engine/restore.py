@@ -66,10 +66,12 @@ async def restore(
     if job.changelog is None:
         return _stateless(job, number, committed, source)
     topic = job.changelog
-    if await log.partitions(topic) != counts[job.source]:
+    found_partitions = await log.partitions(topic)
+    if found_partitions != counts[job.source] and not (job.may_grow and found_partitions > counts[job.source]):
+        remedy = "add partitions to the changelog" if job.may_grow else "the source of this job does not grow in place"
         raise Refused(
-            f"{topic} has {await log.partitions(topic)} partitions and {job.source} has {counts[job.source]}: "
-            f"they must be equal; a journal does not grow in place, migrate it to a new one"
+            f"{topic} has {found_partitions} partitions and {job.source} has {counts[job.source]}: they must be "
+            f"equal; {remedy}"
         )
     if kept is not None and (await log.bounds(topic, number)).end < kept.changelog_next:
         kept = None  # the changelog that it came from is gone: what a cold restore says of that counts
@@ -146,11 +148,14 @@ def _refuse_unless_sound(
     counts: dict[str, int],
 ) -> None:
     place = f"{job.source}/{number}"
-    if found.partitions is not None and found.partitions != counts[job.source]:
-        raise Refused(
-            f"{job.source} has {counts[job.source]} partitions, but the state was folded over {found.partitions}: "
-            f"keys would move between partitions; migrate to a new journal instead of adding partitions"
+    count, before = counts[job.source], found.partitions
+    if before is not None and before != count and not (job.may_grow and before < count):
+        why = (
+            "the topic was made anew with fewer; put the old one back"
+            if job.may_grow
+            else "keys would move between partitions; migrate to a new topic instead of adding partitions"
         )
+        raise Refused(f"{job.source} has {count} partitions, but the state was folded over {before}: {why}")
     if committed is not None and committed > found.position + 1:
         raise Refused(
             f"{place}: offset {committed} is committed, but the changelog {job.changelog} ends at position "

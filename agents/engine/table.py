@@ -104,6 +104,16 @@ class StateTable:
             else:
                 rest[key] = encoded
 
+    def present(self) -> Iterator[bytes]:
+        """Yield every key that has a state now, those since the last `commit` included, in no certain order."""
+        young, dirty = self._young, self._dirty
+        for key in self._rest:
+            if key not in dirty or young.get(key) is not None:
+                yield key
+        for key in dirty:
+            if key not in self._rest and young.get(key) is not None:
+                yield key
+
     def at_rest(self, key: bytes) -> bytes | None:
         """Return the encoded state of a key as of the last commit."""
         return self._rest.get(key)

@@ -215,10 +215,10 @@ class Engine:
         for topic in (self.job.source, *self.job.outputs):
             found = self.counts[topic] = await self.log.partitions(topic)
             expected = self.job.expected_partitions.get(topic, found)
-            if found != expected:
+            if found < expected or (found > expected and not self.job.may_grow):
                 raise Refused(
                     f"topic {topic} has {found} partitions, expected {expected}: keys would change their partition; "
-                    f"create it as declared, or migrate to a new one"
+                    f"create it as declared"
                 )
 
     async def _discard(self) -> None:

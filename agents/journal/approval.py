@@ -26,15 +26,18 @@ class NotActivated(ContractError):
     """An approval that cannot become an activation; the message says why and what to do."""
 
 
-async def examine(body: Mapping[str, Any], find: Find) -> None:
-    """Check an approval and its document; raises NotActivated."""
+async def examine(body: Mapping[str, Any], find: Find, *, newest_logic: int = logic.NEWEST) -> None:
+    """Check an approval and its document; raises NotActivated.
+
+    `newest_logic` is the newest version of logic that this release knows.
+    """
     if "sha256" not in body:
         raise NotActivated(
             "it is a tick or a watermark; only `attune policy publish` and `attune model publish` approve"
         )
     kind, digest = body["kind"].lower(), body["sha256"]
     if kind == LOGIC:
-        _examine_logic(body["version"])
+        _examine_logic(body["version"], newest_logic)
         return
     if kind not in TOPIC_OF_KIND:
         raise NotActivated(
@@ -60,8 +63,8 @@ async def examine(body: Mapping[str, Any], find: Find) -> None:
         )
 
 
-def _examine_logic(version: str) -> None:
-    known = [str(number) for number in range(logic.FIRST, logic.NEWEST + 1)]
+def _examine_logic(version: str, newest: int) -> None:
+    known = [str(number) for number in range(logic.FIRST, newest + 1)]
     if version not in known:
         raise NotActivated(
             f"it activates logic {version!r:.100} and this release knows {', '.join(known)}: folds that do not know it "

@@ -13,11 +13,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from agents.journal import placement
 from agents.journal.approval import Find, examine
 from schemas import headers as names
 from schemas import versions
 from schemas.codec import EMBEDDED, Codec
 from schemas.errors import ContractError
+from streams import logic
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +60,12 @@ class Coordinator:
         codec: Codec = EMBEDDED,
         tick_seconds: float | None = 1.0,
         now_ms: Any = None,
+        newest_logic: int = logic.NEWEST,
     ) -> None:
         """Take clients that are started, and what finds documents.
 
-        `tick_seconds` None leaves the clock to watermarks in the stream.
+        `partitions` is over how many customers are spread: a journal that is being split has more. `tick_seconds`
+        None leaves the clock to watermarks in the stream. `newest_logic` is the newest version that the folds know.
         """
         self._journal = journal
         self._partitions = partitions
@@ -71,6 +75,7 @@ class Coordinator:
         self._codec = codec
         self._tick_seconds = tick_seconds
         self._now_ms = now_ms
+        self._newest_logic = newest_logic
         self.activated = 0
         """Activations written since the start."""
         self.passed_over = 0
@@ -100,7 +105,9 @@ class Coordinator:
     async def _activation(self, record: Any) -> None:
         try:
             body = self._codec.decode(record.value, "Control")["body"]
-            await examine(body, self._find)
+            if body.get("kind") == placement.KIND:
+                return  # of a split: it is read at the start, and activates nothing
+            await examine(body, self._find, newest_logic=self._newest_logic)
         except ContractError as error:
             self.passed_over += 1
             logger.error("approval %s/%d/%d passed over: %s", record.topic, record.partition, record.offset, error)

@@ -7,9 +7,10 @@ Interactions are the other way round: their end is taken first, and all before i
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 from agents.proof import outputs
+from agents.proof.growth import Growth
 from agents.proof.origins import Origins
 from agents.proof.outputs import Outputs
 from agents.proof.partition import PartitionTrial
@@ -51,8 +52,7 @@ class _Trial:
         self._reference = reference
         self._reader = reader
         self._report = report
-        count = len(reader.partitions(places.journal))
-        self._origins = Origins(reference, places, count, report)
+        self._origins = Origins(reference, places, self._growth(None), report)
         self._outputs = Outputs(reference, report)
         self._changelog: dict[int, States] = {}
 
@@ -73,11 +73,16 @@ class _Trial:
         await self._read_dead_letters()
         if self._reference.prepare is not None:
             await self._reference.prepare()
+        self._origins.growth = self._growth(self._reference.partitions)
         for number, span in journal.items():
             await self._judge_partition(number, span, changelog)
         now = await reader.spans(places.interactions)
         self._origins.finish({number: span.end for number, span in now.items()}, routed)
         await self._explain()
+
+    def _growth(self, partitions: Callable[[], Sequence[int]] | None) -> Growth:
+        existing = len(self._reader.partitions(self._places.journal))
+        return Growth(partitions() if partitions is not None else [existing], existing, self._report)
 
     async def _catch_up(self, interactions: Spans, deadline: float) -> None:
         """Wait for the router to commit the ends of the interactions, then for the fold to commit the journal's."""

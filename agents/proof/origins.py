@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.proof.digest import digest
+from agents.proof.growth import Growth
 from agents.proof.ledger import BY_FIELDS, DEAD, REFUSED, ROUTED, WATERMARK, Ledger
 from agents.proof.reading import Spans
 from agents.proof.report import Kind, Place, Report
@@ -20,19 +21,19 @@ from schemas.message import Message
 
 _INTERACTION = b"interaction"
 _WATERMARK = b"watermark"
-_CONTROL = (b"tick", b"activation")
+_CONTROL = (b"tick", b"activation", b"split")
 
 
 @dataclasses.dataclass(slots=True)
 class Origins:
     """Takes in the interactions, then their dead letters, then the journal; `finish` gives the verdict.
 
-    `partitions` is the number of partitions of the journal.
+    `growth` knows over how many partitions of the journal customers are spread; it is given before the journal is read.
     """
 
     reference: Reference
     places: Places
-    partitions: int
+    growth: Growth
     report: Report
     ledgers: dict[int, Ledger] = dataclasses.field(default_factory=dict)
     _everywhere: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict)
@@ -67,6 +68,7 @@ class Origins:
         headers = dict(record.headers)
         kind = headers.get(names.KIND)
         here = Place(record.topic, record.partition, record.offset)
+        copied = self.growth.take(record, headers)
         if kind in _CONTROL:
             if record.key is not None:
                 self.report.add(Kind.FOREIGN, here, "a control record has no key, this one has")
@@ -84,7 +86,7 @@ class Origins:
             return
         is_copy = origin.offset <= marks.get(origin.partition, -1)
         marks[origin.partition] = max(origin.offset, marks.get(origin.partition, -1))
-        if is_copy:
+        if is_copy and not copied:
             self.report.copies += 1
         ledger = self._ledger(origin.partition, origin.offset, Kind.UNKNOWN_ORIGIN, here)
         if ledger is not None:
@@ -95,14 +97,14 @@ class Origins:
         for (kind, partition), (offset, here) in self._ahead.items():
             if offset >= ends.get(partition, 0):
                 self.report.add(kind, here, f"{self.places.interactions}/{partition}/{offset} does not exist")
-        whole = (1 << self.partitions) - 1
+        whole = (1 << self.growth.partitions) - 1
         for partition, ledger in self.ledgers.items():
             for offset, marks in ledger:
                 watermark = self._everywhere.get((partition, offset), 0) if marks & WATERMARK else 0
                 if marks & DEAD:
                     self.report.dead += 1
                     self.report.both += bool(marks & ROUTED or watermark)
-                elif (watermark == whole) if marks & WATERMARK else marks & ROUTED:
+                elif (watermark & whole == whole) if marks & WATERMARK else marks & ROUTED:
                     self.report.routed += 1
                 else:
                     place = Place(self.places.interactions, partition, offset)
@@ -144,9 +146,9 @@ class Origins:
             self._everywhere[origin.partition, origin.offset] = seen | 1 << record.partition
             already = seen >> record.partition & 1
         else:
-            wanted = identity.journal_partition((record.key or b"").decode(), self.partitions)
-            if record.partition != wanted:
-                self.report.add(Kind.OTHER_CONTENT, here, f"its customer belongs to partition {wanted}")
+            homes = self.growth.homes(record)
+            if record.partition not in homes:  # where it was before a split the fold refuses it, as a dead letter
+                self.report.add(Kind.OTHER_CONTENT, here, f"its customer belongs to partition {homes[0]}")
                 return
             already = known & ROUTED
         if is_copy and not already:

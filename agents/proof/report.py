@@ -22,6 +22,7 @@ class Kind(StrEnum):
     EXTRA_OUTPUT = "output that no fold gives"
     OTHER_OUTPUT = "output with another content"
     OTHER_STATE = "state in the changelog differs"
+    OTHER_COPY = "copy within the journal that is not as its original"
     LOST_STATE = "state missing from the changelog"
     EXTRA_STATE = "state that no fold gives"
     FENCE = "fence beyond the journal"
@@ -69,6 +70,8 @@ class Report:
     journal: int = 0
     copies: int = 0
     """Journal records that repeat an interaction; the fold passes over them."""
+    copied: int = 0
+    """Journal records that a split copied into new partitions."""
     folded: int = 0
     unfolded: int = 0
     """Journal records beyond the fence: not judged yet."""

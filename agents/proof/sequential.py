@@ -4,7 +4,7 @@ No batch, no cache, no coalescing, nothing shared between two records but bytes.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agents.proof.subject import Codec, Output, Reference
@@ -40,6 +40,11 @@ class Table:
         """Remove the state of a key."""
         self._set[key] = None
 
+    def present(self) -> Iterator[bytes]:
+        """Yield every key that has a state now."""
+        yield from (key for key in self._states if self._set.get(key, self) is not None)
+        yield from (key for key, value in self._set.items() if key not in self._states and value is not None)
+
     def changes(self) -> dict[bytes, bytes | None]:
         """Return what was set, encoded."""
         encode = self._codec.encode
@@ -66,6 +71,8 @@ class Sequential:
         except Exception as error:
             if getattr(error, "retry_later", False):
                 raise Waits(str(error)) from error
+            if reference.muted(record):
+                return ()
             self.refused += 1
             return [reference.dead_letter(record, error)]
         for key, encoded in changes.items():
@@ -73,4 +80,4 @@ class Sequential:
                 self.states.pop(key, None)
             else:
                 self.states[key] = encoded
-        return outputs
+        return () if reference.muted(record) else outputs

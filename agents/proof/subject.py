@@ -50,6 +50,9 @@ class Places:
 class Reference:
     """How one record folds and routes, by the code that is trusted.
 
+    `muted` tells journal records that were copied within a split journal: their outputs are not sent again.
+    `partitions` returns the numbers of partitions over which customers were spread, the first one first; it is called
+    after `prepare`, by default the journal has one for ever.
     `step` is the pure step (table, record) -> outputs; `dead_letter` the output that stands for a record whose step
     raised; `check` raises where outputs or states are larger than the job allows; `partition_of` gives the partition
     of an output (topic, key, count), and `customer_of` the surrogate that a key of the interactions topic means
@@ -70,6 +73,8 @@ class Reference:
     check: Callable[[Sequence[Output], Changes], None] = lambda _outputs, _changes: None
     prepare: Callable[[], Awaitable[None]] | None = None
     learn: Callable[[int], Awaitable[None]] | None = None
+    muted: Callable[[Any], bool] = lambda _record: False
+    partitions: Callable[[], Sequence[int]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

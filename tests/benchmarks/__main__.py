@@ -40,8 +40,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__,
-        epilog="Two more, each a command of its own: `python -m tests.benchmarks.core` (the pure core without Kafka) "
-        "and `python -m tests.benchmarks.codec` (Avro encoding and decoding).",
+        epilog="More, each a command of its own: `python -m tests.benchmarks.core` (the pure core without Kafka), "
+        "`python -m tests.benchmarks.codec` (Avro encoding and decoding) and `python -m tests.benchmarks.replay` "
+        "(`attune replay` beside the live fold).",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = [contender.name for contender in CONTENDERS]

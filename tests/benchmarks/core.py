@@ -78,11 +78,13 @@ def _event(type_: str, key: bytes, offset: int, **fields: Any) -> Record:
     return Record("crm.journal.v1", 0, offset, 0, key, value, headers)
 
 
-def stream(large: float, *, customers: int = CUSTOMERS, events: int = EVENTS) -> tuple[list[Record], list[Record]]:
+def stream(
+    large: float, *, customers: int = CUSTOMERS, events: int = EVENTS, pack: bytes = PACK
+) -> tuple[list[Record], list[Record]]:
     """Return what happened before, and the baskets that are timed; `large` of them trigger by their amount."""
     chance = random.Random(1)
     keys = [hashlib.sha256(b"%d" % number).hexdigest()[:32].encode() for number in range(customers)]
-    before = [_control("POLICY", PACK, 0), _control("MODEL", MODEL, 1)]
+    before = [_control("POLICY", pack, 0), _control("MODEL", MODEL, 1)]
     for key in keys[: customers * 7 // 10]:
         before.append(_event("consent.given", key, len(before), occurred_at=START, attributes={"purpose": "marketing"}))
     baskets = []

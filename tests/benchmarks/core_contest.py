@@ -23,7 +23,7 @@ from tests.benchmarks.cluster import Cluster, Item
 from tests.benchmarks.plain_contest import NO_STATES
 from tests.benchmarks.shipped import settings_of
 from tests.benchmarks.verdict import Verdict, differences, repetitions
-from tests.streams.journal import MODEL, PACK, sha256
+from tests.streams.journal import MODEL, sha256
 
 LARGE = 0.1
 """Share of baskets that trigger by their amount; with those of customers who come back it is 15 % or so."""
@@ -47,7 +47,7 @@ class CoreContest:
     async def publish(self) -> None:
         await topic_admin.apply(self._cluster.admin, CATALOGUE, replication=1)
         settings = settings_of(self._assignment(Path()))
-        for kind, raw in (("model", MODEL), ("policy", PACK)):
+        for kind, raw in (("model", MODEL), ("policy", core.PACK)):
             await documents.publish(settings, kind, raw, approved_by="benchmark")
         await self._cluster.fill(topics.JOURNAL, self._items())
         self._ends = await self._cluster.ends(topics.JOURNAL)
@@ -114,7 +114,7 @@ class CoreContest:
 
     async def _fold(self) -> None:
         """Fold the journal one record after the other, without any engine."""
-        held = {sha256(raw): raw for raw in (PACK, MODEL)}
+        held = {sha256(raw): raw for raw in (core.PACK, MODEL)}
         step: Any = None
         table = core.Table()
         last = -1

@@ -67,7 +67,13 @@ class Secured:
         """Take rights away again."""
         filters = [
             AclBindingFilter(
-                one.restype, one.name, one.resource_pattern_type, one.principal, one.host, one.operation, one.permission_type
+                one.restype,
+                one.name,
+                one.resource_pattern_type,
+                one.principal,
+                one.host,
+                one.operation,
+                one.permission_type,
             )
             for acl in acls
             for one in _bindings(acl)

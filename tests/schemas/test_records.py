@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from schemas import records, versions
 from schemas.errors import InvalidRecord, MalformedMessage
-from schemas.records import Activation, Control, EncryptedData, Interaction, Message, PersonalData, Tick, Watermark
+from schemas.records import (
+    Activation,
+    Control,
+    EncryptedData,
+    Interaction,
+    Message,
+    PersonalData,
+    Split,
+    Tick,
+    Watermark,
+)
 from schemas.vocabulary import Channel, DocumentKind
 from tests.schemas.strategies import records as drawn_records
 
@@ -41,6 +51,7 @@ def test_fields_are_those_of_the_schema(name: str) -> None:
     [
         Tick(time=5),
         Watermark(time=5, partitions=6),
+        Split(split_to=12, cut=7),
         Activation(
             kind=DocumentKind.MODEL, name="m", version="1", sha256="ab", sequence=7, approved_by="ann", approved_at=5
         ),

@@ -61,6 +61,9 @@ class Table:
     def delete(self, key: bytes) -> None:
         self.rest.pop(key, None)
 
+    def present(self) -> list[bytes]:
+        return list(self.rest)
+
 
 def sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()

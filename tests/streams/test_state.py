@@ -48,6 +48,10 @@ partitions = st.builds(
     policy=actives,
     model=actives,
     undeclared=st.dictionaries(texts, st.integers(0, 2**40), max_size=4),
+    split_to=st.integers(0, 2**20),
+    place_base=st.integers(-(2**40), 2**40),
+    swept=st.integers(0, 256),
+    copying=st.booleans(),
 )
 
 
@@ -80,12 +84,28 @@ def test_an_older_state_goes_through_the_upcasters() -> None:
     def rename(plain: list[Any]) -> list[Any]:
         return [*plain[:2], plain[2] + 1, *plain[3:]]
 
-    newer = StateCodec(VERSION + 2, dict.fromkeys(range(1, VERSION + 2), rename))
+    classes = {VERSION + 2: (Customer, Partition)}
+    newer = StateCodec(classes, dict.fromkeys(range(1, VERSION + 2), rename))
     state = newer.decode(STATE_CODEC.encode(Customer(first_seen_ms=5)))
     assert isinstance(state, Customer)
     assert state.first_seen_ms == 5 + VERSION + 1
     with pytest.raises(ValueError, match="no upcaster from state version 1"):
-        StateCodec(VERSION + 1, {})
+        StateCodec({VERSION + 1: (Customer, Partition)}, {})
+
+
+def test_the_class_of_a_state_says_its_version() -> None:
+    """A release that knows two versions writes each state as what it is, and reads both as what they are."""
+    from tests.faults.next_release import NEXT_CODEC, NextCustomer
+
+    old, new, own = Customer(events=2), NextCustomer(events=2, calls=1), Partition(logic=2)
+    assert NEXT_CODEC.encode(old) == STATE_CODEC.encode(old)
+    assert NEXT_CODEC.encode(own) == STATE_CODEC.encode(own)
+    assert NEXT_CODEC.encode(new)[0] == VERSION + 1
+    for state in (old, new, own):
+        again = NEXT_CODEC.decode(NEXT_CODEC.encode(state))
+        assert (type(again), again) == (type(state), state)
+    with pytest.raises(NewerState):
+        STATE_CODEC.decode(NEXT_CODEC.encode(new))
 
 
 def test_a_field_added_at_the_end_needs_no_new_version() -> None:
@@ -115,10 +135,15 @@ GOLDEN_CUSTOMER = (
     "9502cf0000015a872c1ea0cd434a02cd11f781a76a2d302d312d309ca3746970a773657276696365a474697073a54f544845"
     "52a75345525649434501c302a5434c49434b03049105019201020304"
 )
-GOLDEN_PARTITION = (
+SECOND_PARTITION = (
     "0199a9706172746974696f6ecf0000015a872c1ea081b563726d2e696e746572616374696f6e732e76312f300181b563726d"
     "2e696e746572616374696f6e732e76312f302994ab72657461696c2d7468696ea131a2616203c081ad6672696467652e6f70"
     "656e6564020209"
+)
+GOLDEN_PARTITION = (
+    "019da9706172746974696f6ecf0000015a872c1ea081b563726d2e696e746572616374696f6e732e76312f300181b563726d"
+    "2e696e746572616374696f6e732e76312f302994ab72657461696c2d7468696ea131a2616203c081ad6672696467652e6f70"
+    "656e65640202090c0503c3"
 )
 FIRST_PARTITION = (
     "0197a9706172746974696f6ecf0000015a872c1ea081b563726d2e696e746572616374696f6e732e76312f300181b563726d"
@@ -175,6 +200,10 @@ def golden_states() -> tuple[Customer, Partition]:
         undeclared={"fridge.opened": 2},
         logic=2,
         logic_sequence=9,
+        split_to=12,
+        place_base=5,
+        swept=3,
+        copying=True,
     )
     return customer, partition
 
@@ -189,10 +218,12 @@ def test_golden_bytes(state: Any, golden: str) -> None:
 
 
 def test_the_first_bytes_are_still_read() -> None:
-    """States of the first core read as the same ones without what was not remembered then."""
+    """States of the first cores read as the same ones without what was not remembered then."""
     then, partition = golden_states()
     for name in ("zone", "zone_ms", "types", "made", "made_forgotten_ms", "held", "last_accept_ms", "last_reject_ms"):
         setattr(then, name, getattr(Customer(), name))
     assert STATE_CODEC.decode(bytes.fromhex(FIRST_CUSTOMER)) == then
+    partition.split_to, partition.place_base, partition.swept, partition.copying = 0, 0, 256, False
+    assert STATE_CODEC.decode(bytes.fromhex(SECOND_PARTITION)) == partition
     partition.logic, partition.logic_sequence = 1, -1
     assert STATE_CODEC.decode(bytes.fromhex(FIRST_PARTITION)) == partition

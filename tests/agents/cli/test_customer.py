@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents import documents
-from agents.history.profile import profile
+from agents.profile import profile
 from agents.settings import Settings
 from schemas import headers as names
 from schemas import identity, topics

@@ -255,3 +255,22 @@ async def test_finds_what_was_published_after_it_looked(cluster: Settings) -> No
     finally:
         await producer.stop()
         await reader.stop()
+
+
+async def test_what_is_known_of_partitions_activates_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Approvals of a split are read by routers at their start; the coordinator passes them over without a word."""
+    made, producer = await coordinate(approval(kind="JOURNAL", name="partitions", version="12", sha256=""))
+    assert (producer.sent, made.activated, made.passed_over) == ([], 0, 0)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("newest", "activated"), [(1, 0), (2, 1)])
+async def test_the_newest_logic_is_told(newest: int, activated: int) -> None:
+    """A coordinator of the next release activates what that release knows."""
+    approvals = Approvals([Record(approval(kind="LOGIC", name="logic", version="2", sha256=""), 4)])
+    made = coordinator(approvals, newest_logic=newest)
+    work = asyncio.ensure_future(made.run())
+    await approvals.read.wait()
+    work.cancel()
+    await asyncio.wait([work])
+    assert made.activated == activated

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.journal.router import Router
+from agents.proof.growth import Growth
 from agents.proof.ledger import DEAD
 from agents.proof.origins import Origins
 from agents.proof.reading import Span
@@ -58,7 +59,7 @@ def judge(interactions: Sequence[Incoming], journal: Sequence[Incoming], refused
         type_of=codec().type_of,
         decode=codec().decode,
     )
-    origins = Origins(reference, PLACES, PARTITIONS, report)
+    origins = Origins(reference, PLACES, Growth([PARTITIONS], PARTITIONS, report), report)
     origins.expect({0: Span(0, len(interactions))})
     for record in interactions:
         origins.interaction(record)

@@ -1,0 +1,64 @@
+"""The application on a socket, until a signal."""
+
+import logging
+import socket
+from typing import Any, Final
+
+import uvicorn
+
+from agents.errors import AttuneError, UsageError
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_BACKLOG: Final = 2_048
+_STOP_SECONDS: Final = 5
+
+
+def bound(host: str, port: int, *, token: bool) -> socket.socket:
+    """Return a listening socket; port 0 takes any free one.
+
+    Raises UsageError for an address that others can reach while there is no token, AttuneError where it cannot be had.
+    """
+    if not token and host not in LOOPBACK:
+        raise UsageError(
+            f"without a token this service listens on loopback only, not on {host}: anybody could read every customer",
+            "set ATTUNE_API__TOKEN (at least 16 characters, and TLS in front of it), or leave --host at 127.0.0.1",
+        )
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise AttuneError(f"{host} is no address of this machine: {error}", "set ATTUNE_API__HOST to one") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise AttuneError(
+            f"nothing can listen on {host}:{port}: {error.strerror or error}",
+            "choose another with --port or ATTUNE_API__PORT; 0 takes any free one",
+        ) from error
+    return listening
+
+
+def url(listening: socket.socket) -> str:
+    """Return where a socket is reached."""
+    host, port, *_ = listening.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def server(app: Any) -> uvicorn.Server:
+    """Return a server of an application, not running; paths are never logged, since they may name a person."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    return uvicorn.Server(config)

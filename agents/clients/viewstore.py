@@ -1,0 +1,318 @@
+"""The views in Valkey or Redis: where they stand, and writes that an older position never wins.
+
+    attune:views:current                         the generation that is in use
+    attune:views:building                        the one that a rebuild is filling
+    attune:views:<generation>:marks              hash: <topic>/<partition> -> mark, JSON
+    attune:views:<generation>:customer:<s>       hash: position, state (JSON)
+    attune:views:<generation>:actions:<s>        hash: position, <decision id> -> action, JSON
+    attune:views:<generation>:suppressions:<s>   hash: position, <suppression id> -> suppression, JSON
+
+Every write is one script: it looks whether its generation is still the right one, compares positions and writes, and
+nothing comes in between.  So any number of writers may write anything again, in any order.
+"""
+
+import functools
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+import redis.asyncio
+from redis.exceptions import NoScriptError, RedisError
+
+from agents.clients import viewscripts
+from agents.view import NOWHERE, PARTS, STATE, Away, Mark, Moved, StateWrite, Stored, Write
+
+T = TypeVar("T")
+
+_ROOT: Final = "attune:views"
+CURRENT: Final = f"{_ROOT}:current"
+BUILDING: Final = f"{_ROOT}:building"
+_POSITION: Final = b"position"
+_CHUNK: Final = 100
+"""Customers that one call of a script writes: Redis serves others in between."""
+_PIPELINE: Final = 10
+"""Calls that go out together."""
+_UNLINKED: Final = 500
+_BUILDING_SECONDS: Final = 60
+"""A rebuild that has died is out of the way after so long."""
+
+_STATES, _ENTRIES, _MARK = map(viewscripts.sha1, viewscripts.ALL)
+
+Call = tuple[str, Sequence[str], Sequence[str | bytes]]
+"""SHA-1 of a script, keys, arguments."""
+
+_ENCODE_MARK = msgspec.json.Encoder().encode
+_DECODE_MARK = msgspec.json.Decoder(Mark).decode
+
+
+class ViewStore:
+    """Reads and writes views.  Every method raises Away where Redis does not answer."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        """Take a client, whose time-out bounds every call."""
+        self._client: Any = client
+        self._generation: str | None = None
+
+    async def generation(self) -> str | None:
+        """Return the generation that is in use, None if there are no views."""
+        return _text(await self._asked(lambda: self._client.get(CURRENT)))
+
+    async def begin(self) -> str:
+        """Make a first generation unless there is one; return the one in use."""
+        await self._asked(lambda: self._client.set(CURRENT, secrets.token_hex(4), nx=True))
+        generation = await self.generation()
+        assert generation is not None
+        return generation
+
+    async def apply(self, generation: str, writes: Sequence[Write], *, building: bool = False) -> list[int]:
+        """Apply writes by position; all of them are done on return.
+
+        Returns for a state 1 if it was written, 0 if it stood there already, -1 if a newer one did; for entries how
+        many of them were new.  Raises Moved; some of the writes may then have been applied.
+        """
+        pointer = BUILDING if building else CURRENT
+        results = [0] * len(writes)
+        calls: list[Call] = []
+        places: list[list[int]] = []
+        for of_states in (True, False):
+            of_kind = [n for n, write in enumerate(writes) if isinstance(write, StateWrite) is of_states]
+            for start in range(0, len(of_kind), _CHUNK):
+                places.append(of_kind[start : start + _CHUNK])
+                make = _states if of_states else _entries
+                calls.append(make(pointer, generation, [writes[n] for n in places[-1]]))
+        for start in range(0, len(calls), _PIPELINE):
+            answers = await self._run(calls[start : start + _PIPELINE], generation)
+            for place, answer in zip(places[start : start + _PIPELINE], answers, strict=True):
+                for n, result in zip(place, answer.split(), strict=True):
+                    results[n] = int(result)
+        return results
+
+    async def marks(self, generation: str) -> dict[str, bytes]:
+        """Return the marks as they stand, by source."""
+        found = await self._asked(lambda: self._client.hgetall(_key(generation, "marks")))
+        return {name.decode(): mark for name, mark in found.items()}
+
+    async def mark(
+        self, generation: str, source: str, mark: Mark, known: bytes, *, building: bool = False
+    ) -> tuple[bytes, bool]:
+        """Replace a mark that stands as `known` (empty for none); return what stands there now, and whether it is ours.
+
+        Another one stands there if somebody else writes it, or if the store has lost what it had acknowledged.
+        """
+        return (await self.mark_all(generation, [(source, mark, known)], building=building))[0]
+
+    async def mark_all(
+        self, generation: str, marks: Sequence[tuple[str, Mark, bytes]], *, building: bool = False
+    ) -> list[tuple[bytes, bool]]:
+        """Do the same for several sources at once."""
+        keys = (BUILDING if building else CURRENT, _key(generation, "marks"))
+        wanted = [_ENCODE_MARK(mark) for _, mark, _ in marks]
+        calls: list[Call] = [
+            (_MARK, keys, (generation, source, known, encoded))
+            for (source, _, known), encoded in zip(marks, wanted, strict=True)
+        ]
+        answers = await self._run(calls, generation)
+        return [(answer, answer == encoded) for answer, encoded in zip(answers, wanted, strict=True)]
+
+    async def read(self, customer: str) -> Stored:
+        """Return one customer and all marks, in one round trip; a second one after a rebuild.
+
+        Raises Moved where there are no views at all.
+        """
+        while True:
+            generation = self._generation or ""
+
+            def ask(generation: str = generation) -> Awaitable[Any]:
+                pipe = self._client.pipeline(transaction=False)
+                pipe.get(CURRENT)
+                for part in PARTS:
+                    pipe.hgetall(_key(generation, part, customer))
+                pipe.hgetall(_key(generation, "marks"))
+                done: Awaitable[Any] = pipe.execute()
+                return done
+
+            current, state, actions, suppressions, marks = await self._asked(ask)
+            self._generation = _text(current)
+            if self._generation is None:
+                raise Moved("there are no views yet")
+            if self._generation == generation:
+                return _stored(state, actions, suppressions, marks)
+
+    async def all_marks(self) -> dict[str, Mark | None]:
+        """Return every mark of the generation in use; raises Moved where there are no views at all."""
+        while True:
+            generation = self._generation or ""
+
+            def ask(generation: str = generation) -> Awaitable[Any]:
+                pipe = self._client.pipeline(transaction=False)
+                pipe.get(CURRENT)
+                pipe.hgetall(_key(generation, "marks"))
+                done: Awaitable[Any] = pipe.execute()
+                return done
+
+            current, marks = await self._asked(ask)
+            self._generation = _text(current)
+            if self._generation is None:
+                raise Moved("there are no views yet")
+            if self._generation == generation:
+                return {name.decode(): parse_mark(mark) for name, mark in marks.items()}
+
+    async def customers(self, generation: str) -> AsyncIterator[str]:
+        """Yield everybody of whom there is a state, in no order; nobody twice."""
+        async for name in self._names(_key(generation, STATE, "*")):
+            yield name.rpartition(":")[2]
+
+    async def everything(self, generation: str, customers: Sequence[str]) -> list[Stored]:
+        """Return several customers of one generation, without marks."""
+
+        def ask() -> Awaitable[Any]:
+            pipe = self._client.pipeline(transaction=False)
+            for customer in customers:
+                for part in PARTS:
+                    pipe.hgetall(_key(generation, part, customer))
+            done: Awaitable[Any] = pipe.execute()
+            return done
+
+        found = await self._asked(ask)
+        each = zip(*[iter(found)] * len(PARTS), strict=True)
+        return [_stored(state, actions, suppressions, {}) for state, actions, suppressions in each]
+
+    async def start_building(self) -> str | None:
+        """Make a generation beside the one in use; None while another rebuild is at work."""
+        generation = secrets.token_hex(4)
+        made = await self._asked(lambda: self._client.set(BUILDING, generation, nx=True, ex=_BUILDING_SECONDS))
+        return generation if made else None
+
+    async def keep_building(self, generation: str) -> None:
+        """Say that the rebuild is still at work; raises Moved if another one has begun meanwhile."""
+        if _text(await self._asked(lambda: self._client.get(BUILDING))) != generation:
+            raise Moved("the rebuild paused for so long that another one could begin; run it again")
+        await self._asked(lambda: self._client.expire(BUILDING, _BUILDING_SECONDS))
+
+    async def switch(self, generation: str) -> str | None:
+        """Put the generation that was built into use, at once and whole; return the one that was."""
+        await self.keep_building(generation)
+
+        def swap() -> Awaitable[Any]:
+            pipe = self._client.pipeline(transaction=True)
+            pipe.get(CURRENT)
+            pipe.set(CURRENT, generation)
+            pipe.delete(BUILDING)
+            done: Awaitable[Any] = pipe.execute()
+            return done
+
+        return _text((await self._asked(swap))[0])
+
+    async def give_up(self, generation: str) -> None:
+        """Remove a generation that is not in use, and the sign that it is being built."""
+        if await self.generation() == generation:
+            raise ValueError(f"generation {generation} is in use")
+        if _text(await self._asked(lambda: self._client.get(BUILDING))) == generation:
+            await self._asked(lambda: self._client.delete(BUILDING))
+        names: list[str] = []
+        async for name in self._names(_key(generation, "*")):
+            names.append(name)
+            if len(names) == _UNLINKED:
+                await self._unlink(names)
+                names = []
+        await self._unlink(names)
+
+    async def _unlink(self, names: list[str]) -> None:
+        if names:
+            await self._asked(lambda: self._client.unlink(*names))
+
+    async def _names(self, pattern: str) -> AsyncIterator[str]:
+        cursor, seen = 0, set[bytes]()
+        while True:
+            ask = functools.partial(self._client.scan, cursor, match=pattern, count=1_000)
+            cursor, found = await self._asked(ask)
+            for name in found:
+                if name not in seen:
+                    seen.add(name)
+                    yield name.decode()
+            if cursor == 0:
+                return
+
+    async def _run(self, calls: Sequence[Call], generation: str) -> list[Any]:
+        """Run scripts in one pipeline, loading them where a server that was started anew does not know them."""
+
+        def ask() -> Awaitable[Any]:
+            pipe = self._client.pipeline(transaction=False)
+            for sha, keys, arguments in calls:
+                pipe.evalsha(sha, len(keys), *keys, *arguments)
+            done: Awaitable[Any] = pipe.execute(raise_on_error=False)
+            return done
+
+        answers = await self._asked(ask)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            for text in viewscripts.ALL:
+                await self._asked(functools.partial(self._client.script_load, text))
+            answers = await self._asked(ask)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise Away(f"Redis refused a write: {answer}") from answer
+        if viewscripts.MOVED in answers:
+            raise Moved(f"generation {generation} of the views is no longer in use")
+        return list(answers)
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await ask()
+        except (RedisError, OSError) as error:
+            raise Away(f"Redis does not answer: {error or type(error).__name__}") from error
+
+
+def parse_mark(stored: bytes | None) -> Mark | None:
+    """Read a mark as it stands in the store; None where there is none, or one that this release cannot read."""
+    if not stored:
+        return None
+    try:
+        return _DECODE_MARK(stored)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _states(pointer: str, generation: str, writes: Sequence[Any]) -> Call:
+    keys = [pointer]
+    arguments: list[str | bytes] = [generation]
+    for write in writes:
+        keys.append(_key(generation, STATE, write.customer))
+        arguments += (write.position, write.document or b"")
+    return _STATES, keys, arguments
+
+
+def _entries(pointer: str, generation: str, writes: Sequence[Any]) -> Call:
+    keys = [pointer]
+    arguments: list[str | bytes] = [generation]
+    for write in writes:
+        keys.append(_key(generation, write.part, write.customer))
+        arguments.append(str(len(write.entries)))
+        for entry in write.entries:
+            arguments += (entry.position, entry.id, entry.document or b"", entry.now)
+    return _ENTRIES, keys, arguments
+
+
+def _stored(
+    state: dict[bytes, bytes],
+    actions: dict[bytes, bytes],
+    suppressions: dict[bytes, bytes],
+    marks: Mapping[bytes, bytes],
+) -> Stored:
+    return Stored(
+        state_position=state.get(_POSITION, b"").decode() or NOWHERE,
+        state=state.get(b"state"),
+        actions_position=actions.pop(_POSITION, b"").decode() or NOWHERE,
+        actions={id_.decode(): document for id_, document in sorted(actions.items())},
+        suppressions_position=suppressions.pop(_POSITION, b"").decode() or NOWHERE,
+        suppressions={id_.decode(): document for id_, document in sorted(suppressions.items())},
+        marks={name.decode(): parse_mark(mark) for name, mark in marks.items()},
+    )
+
+
+def _key(generation: str, *parts: str) -> str:
+    return ":".join((_ROOT, generation, *parts))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()

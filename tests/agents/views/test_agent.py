@@ -1,0 +1,306 @@
+"""The view agent on real Kafka and Valkey: what the fold wrote is what the views say, whatever happens in between."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from agents.clients import kafka, valkey
+from agents.platform import process
+from agents.profile import describe
+from agents.topology import VIEWS_GROUP
+from schemas import topics
+from schemas.codec import EMBEDDED
+from streams.documents import Documents
+from tests.agents.views.scribe import Scribe, until
+from tests.faults.harness import read_all
+
+pytestmark = pytest.mark.kafka
+
+
+async def newest_in_topic(scribe: Scribe) -> dict[str, dict[str, Any]]:
+    """Return what a reader of the state topic has of each customer, by its rule: not below what it has."""
+    assert scribe.settings.kafka.bootstrap is not None
+    found: dict[str, dict[str, Any]] = {}
+    for record in await read_all(scribe.settings.kafka.bootstrap, topics.CUSTOMER_STATE):
+        if record.value is None:
+            found.pop(record.key.decode(), None)
+            continue
+        state = EMBEDDED.decode(record.value, "CustomerState")
+        before = found.get(state["customer"])
+        if before is None or before["position"]["offset"] <= state["position"]["offset"]:
+            found[state["customer"]] = state
+    return found
+
+
+async def test_a_view_is_what_the_fold_has_of_a_customer(scribe: Scribe) -> None:
+    """State, current action and suppression in Redis, and the state in its topic; the journal folded again agrees."""
+    buyer, disputer = scribe.customer(), scribe.customer()
+    for customer in (buyer, disputer):
+        scribe.consents(customer)
+        scribe.buys(customer)
+    scribe.interact(disputer, "bill.disputed", reference="bill-7", channel="TELEPHONY")
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        assert await scribe.differences() == []
+    view = await scribe.read(disputer)
+    state = json.loads(view.state or b"")
+    journal = scribe.of(disputer)
+    customer, model = journal.customer(disputer), journal.state().model
+    assert model is not None
+    reference = {"name": model.name, "version": model.version, "sha256": model.sha256}
+    scorer = Documents(journal.documents).scorer(model)
+    assert state == {**describe(disputer, customer, customer.last_seen_ms, scorer, reference), "answered": []}
+    assert state["risk"]["churn"] > 0
+    (hold,) = (json.loads(document) for document in view.suppressions.values())
+    assert (hold["scope"], hold["evidence"]) == ("MARKETING", state["suppressions"][0]["evidence"])
+    (action,) = (json.loads(document) for document in view.actions.values())
+    assert action["action"] == "dispute-receipt"
+    assert action["decision"] in view.actions
+    assert {one["decision"] for one in state["in_flight"]} == set(view.actions)
+    assert scribe.mark(disputer, view).position >= state["journal_offset"]
+    published = (await newest_in_topic(scribe))[disputer]
+    assert published["position"] == {"partition": journal.partition, "offset": customer.offset}
+    assert published["churn_risk"] == state["risk"]["churn"]
+    assert published["open_disputes"] == ["bill-7"]
+    assert published["scored_by"] == reference
+    assert published["suppressions"] == list(view.suppressions)
+
+
+async def test_outputs_that_are_repeated_change_nothing(scribe: Scribe) -> None:
+    """After a crash of the fold a proposal comes once more, behind its recall: it stays recalled."""
+    customer = scribe.customer()
+    scribe.consents(customer)
+    scribe.buys(customer)
+    scribe.interact(customer, "bill.disputed", reference="b", channel="TELEPHONY")
+    scribe.interact(customer, "dispute.resolved", reference="b", channel="TELEPHONY")
+    before = len(scribe.outputs)
+    await scribe.flush()
+    mine = [sent for sent in scribe.outputs[before:] if sent["key"] == customer.encode()]
+    assert len(mine) > 3
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        view = await scribe.read(customer)
+        assert not view.suppressions
+        await scribe.send(mine)
+        scribe.outputs += mine
+        await scribe.applied(work)
+        again = await scribe.read(customer)
+        assert (again.state, again.actions, again.suppressions) == (view.state, view.actions, view.suppressions)
+        assert await scribe.differences() == []
+
+
+async def test_a_late_append_of_a_frozen_fold(scribe: Scribe) -> None:
+    """A state with an older fence behind a newer one changes neither Redis nor the topic."""
+    customer = scribe.customer()
+    journal = scribe.of(customer)
+    scribe.buys(customer, 100)
+    await scribe.flush()
+    late = scribe.batch(journal, [customer.encode()], len(journal.records) - 1)
+    scribe.buys(customer, 200)
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        before = await scribe.read(customer)
+        await scribe.send(late)
+        scribe.buys(other := scribe.customer(journal.partition))
+        await scribe.flush()
+        await scribe.applied(work)
+        after = await scribe.read(customer)
+        assert (after.state, after.state_position) == (before.state, before.state_position)
+        assert json.loads(after.state or b"")["purchases"]["spend_minor"] == 300
+        assert (await scribe.read(other)).state is not None
+        assert await scribe.differences() == []
+    assert (await newest_in_topic(scribe))[customer]["spend_minor"] == 300
+
+
+async def test_a_restart_goes_on_where_the_views_stand(scribe: Scribe) -> None:
+    """What was folded while no agent ran is there after the next start; what was there is not derived again."""
+    first, second = scribe.customer(), scribe.customer()
+    scribe.buys(first)
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+    scribe.buys(first)
+    scribe.buys(second)
+    await scribe.flush()
+    assert json.loads((await scribe.read(first)).state or b"")["purchases"]["frequency"] == 1
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        assert json.loads((await scribe.read(first)).state or b"")["purchases"]["frequency"] == 2
+        assert (await scribe.read(second)).state is not None
+        assert await scribe.differences() == []
+
+
+async def test_an_answer_takes_an_action_out(scribe: Scribe) -> None:
+    """The state names the decisions that the customer has accepted: they are current no more."""
+    customer = scribe.customer()
+    scribe.consents(customer)
+    scribe.buys(customer)
+    scribe.interact(customer, "bill.disputed", reference="b", channel="TELEPHONY")
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        (decision,) = (await scribe.read(customer)).actions
+        scribe.interact(customer, "offer.accepted", decision_id=decision, channel="E_COMMERCE")
+        await scribe.flush()
+        await scribe.applied(work)
+        assert json.loads((await scribe.read(customer)).state or b"")["answered"] == [decision]
+
+
+async def member_ids(scribe: Scribe) -> list[str]:
+    """Return the members of the group."""
+    admin = kafka.admin(scribe.settings.kafka)
+    await admin.start()
+    try:
+        (answer,) = await admin.describe_consumer_groups([VIEWS_GROUP])
+        return sorted(member[0] for member in answer.groups[0][5])
+    finally:
+        await admin.close()
+
+
+async def test_redis_is_frozen_and_thaws(scribe: Scribe, caplog: pytest.LogCaptureFixture) -> None:
+    """The agent says that it waits, stays in its group, and loses nothing."""
+    customer = scribe.customer()
+    scribe.buys(customer)
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        before = await member_ids(scribe)
+        pid = scribe.platform.status().valkey_pid
+        assert pid is not None
+        with caplog.at_level(logging.WARNING, "agents.views"):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                scribe.buys(customer)
+                await scribe.flush()
+
+                async def says_so() -> bool:
+                    return any("waiting, and nothing is lost" in record.message for record in caplog.records)
+
+                await until(says_so, work)
+                assert await member_ids(scribe) == before
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        await scribe.applied(work)
+        assert json.loads((await scribe.read(customer)).state or b"")["purchases"]["frequency"] == 2
+        assert await member_ids(scribe) == before
+        assert await scribe.differences() == []
+
+
+async def test_redis_is_killed_and_comes_back(scribe: Scribe) -> None:
+    """Scripts that a new server does not know are loaded again; the work goes on."""
+    customer = scribe.customer()
+    scribe.buys(customer)
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        pid = scribe.platform.status().valkey_pid
+        assert pid is not None
+        process.stop(pid, kill=True)
+        scribe.buys(customer)
+        await scribe.flush()
+        await asyncio.sleep(1)
+        scribe.platform.start()
+        await scribe.applied(work)
+        assert json.loads((await scribe.read(customer)).state or b"")["purchases"]["frequency"] == 2
+        assert await scribe.differences() == []
+
+
+async def test_a_redis_that_was_emptied_is_filled_again(scribe: Scribe) -> None:
+    """An agent at work finds that its generation is gone and derives everything from the log, into the same bytes."""
+    customer = scribe.customer()
+    scribe.consents(customer)
+    scribe.buys(customer)
+    scribe.interact(customer, "bill.disputed", reference="b", channel="TELEPHONY")
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        before = await scribe.dump()
+        async with valkey.client(scribe.settings.redis.url) as client:
+            await client.flushall()
+        await scribe.applied(work)
+        assert await scribe.dump() == before
+        assert f"customer:{customer}" in before
+        assert await scribe.differences() == []
+
+
+async def test_a_redis_that_came_back_from_an_older_copy(scribe: Scribe) -> None:
+    """The marks went back with the data, so what is lacking is written again though the group had committed it."""
+    customer = scribe.customer()
+    scribe.buys(customer)
+    await scribe.flush()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        async with valkey.client(scribe.settings.redis.url) as client:
+            keys = [key async for key in client.scan_iter(match="attune:views:*")]
+            copies = {key: await client.dump(key) for key in keys}
+            scribe.buys(customer)
+            await scribe.flush()
+            await scribe.applied(work)
+            for key, copy in copies.items():
+                await client.restore(key, 0, copy, replace=True)
+        assert json.loads((await scribe.read(customer)).state or b"")["purchases"]["frequency"] == 1
+        await scribe.applied(work)
+        assert json.loads((await scribe.read(customer)).state or b"")["purchases"]["frequency"] == 2
+        assert await scribe.differences() == []
+
+
+async def test_two_agents_share_the_work_and_one_leaves(scribe: Scribe) -> None:
+    """Both are members and have partitions; a rebalance loses nothing and doubles nothing."""
+    customers = [scribe.customer() for _ in range(30)]
+    async with scribe.agent() as first:
+        await scribe.applied(first)
+        async with scribe.agent() as second:
+
+            async def both() -> bool:
+                return len(await member_ids(scribe)) == 2
+
+            await until(both, first, second)
+            for customer in customers[:20]:
+                scribe.buys(customer)
+                await scribe.flush()
+            await scribe.applied(first, second)
+        for customer in customers[10:]:
+            scribe.buys(customer)
+        await scribe.flush()
+        await scribe.applied(first)
+        assert await scribe.differences() == []
+
+
+async def test_a_fold_that_stands_still_makes_the_views_stale(scribe: Scribe) -> None:
+    """What stands in the journal and was not folded is not shown: only once it is, the views are whole again."""
+    customer = scribe.customer()
+    journal = scribe.of(customer)
+
+    async def shown_ms() -> int:
+        return scribe.mark(customer, await scribe.read(customer)).shown_ms
+
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        begun_ms = time.time() * 1_000
+
+        async def looked() -> bool:
+            return await shown_ms() > begun_ms
+
+        await until(looked, work)
+        scribe.buys(customer)
+        record, _ = journal.told[-1]
+        place = {"topic": topics.JOURNAL, "partition": journal.partition}
+        await scribe.send([{**place, "key": record.key, "value": record.value, "headers": record.headers}])
+        appended_ms = time.time() * 1_000
+        await asyncio.sleep(2.5)  # two looks
+        assert await shown_ms() < appended_ms
+        await scribe.flush(journal=False)
+
+        async def whole() -> bool:
+            return await shown_ms() > appended_ms
+
+        await until(whole, work)
+        assert (await scribe.read(customer)).state is not None
