@@ -20,6 +20,9 @@ from streams.situation import Situation
 _FIRST: Final = 2
 """Where the days begin in a row."""
 _STEP: Final = 3
+_EVENTS: Final = 1
+_AMOUNT: Final = 2
+"""Where they stand behind their day."""
 
 
 def note(customer: Customer, event: Event) -> None:
@@ -75,18 +78,30 @@ def compute(aggregate: Aggregate) -> Callable[[Situation], Any]:
         )
     days = aggregate.days
     if aggregate.measure is Measure.ACTIVE_DAYS:
-        return lambda s: len({day for kind in kinds for day, _, _ in _within(s, kind, days)})
-    column = 1 if aggregate.measure is Measure.COUNT else 2
-    return lambda s: sum(entry[column] for kind in kinds for entry in _within(s, kind, days))
+        return lambda s: _active_days(s, kinds, days)
+    column = _EVENTS if aggregate.measure is Measure.COUNT else _AMOUNT
+    return lambda s: _sum(s, kinds, days, column)
 
 
-def _within(situation: Situation, kind: str, days: int) -> list[list[int]]:
-    """Return the days of a type within the newest `days`, today included; what lies ahead of the clock too."""
-    row = situation.customer.types.get(kind)
-    if row is None:
-        return []
+def _sum(situation: Situation, kinds: tuple[str, ...], days: int, column: int) -> int:
+    """Return the sum of a column within the newest `days`, today included; what lies ahead of the clock too."""
+    total = 0
     oldest = situation.now_ms // DAY_MS - days
-    place = len(row)
-    while place > _FIRST and row[place - _STEP] > oldest:
-        place -= _STEP
-    return [row[start : start + _STEP] for start in range(place, len(row), _STEP)]
+    types = situation.customer.types
+    for kind in kinds:
+        row = types.get(kind)
+        if row is not None:
+            place = len(row) - _STEP
+            while place >= _FIRST and row[place] > oldest:
+                total += row[place + column]
+                place -= _STEP
+    return total
+
+
+def _active_days(situation: Situation, kinds: tuple[str, ...], days: int) -> int:
+    found: set[int] = set()
+    oldest = situation.now_ms // DAY_MS - days
+    for kind in kinds:
+        row = situation.customer.types.get(kind, ())
+        found.update(day for day in row[_FIRST::_STEP] if day > oldest)
+    return len(found)

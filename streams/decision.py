@@ -38,12 +38,11 @@ Documents = dict[str, dict[str, str] | None]
 
 
 class Choice(NamedTuple):
-    """A candidate that passed, how it is presented, its priority, and the value in it."""
+    """A candidate that passed, how it is presented, its priority, and the context weight in it."""
 
     candidate: Candidate
     route: Route
     priority: float
-    value: int
     weight: float
 
     @property
@@ -57,10 +56,9 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
 
     The plan has begun with this situation.
     """
-    trigger = situation.event["type"]
     customer = situation.customer
     waiting = {queued.action_id for queued in customer.queue.values()}
-    answers = plan.answers.get(trigger, NOTHING)
+    answers = plan.answers.get(situation.event["type"], NOTHING)
     candidates = answers.candidates
     reasons = _engagement(answers, plan, situation)
     chosen: list[Choice] = []
@@ -70,14 +68,14 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     for number, candidate in enumerate(candidates):
         if reasons[number] is not None:
             continue
-        value, weight, priority = _worth(candidate, trigger, situation)
+        priority = _priority(answers, number, situation)
         outcome = _contact(candidate, plan, situation, waiting, priority)
         if len(chosen) >= room and not isinstance(outcome, str):
             outcome = ALREADY_QUEUED
         if isinstance(outcome, str):
             reasons[number] = outcome
             continue
-        choice = Choice(candidate, outcome, priority, value, weight)
+        choice = Choice(candidate, outcome, priority, answers.weights[number])
         if candidate.action_class == MANDATORY:
             chosen.append(choice)
             reasons[number] = SELECTED
@@ -98,24 +96,26 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     for choice in chosen:
         _propose(choice, plan, situation, shared, outbox)
     if not chosen:
-        outbox.decision(NO_ACTION, _reason_of_the_best(candidates, reasons, situation), **shared)
+        outbox.decision(NO_ACTION, _reason_of_the_best(answers, reasons, situation), **shared)
 
 
-def _worth(candidate: Candidate, trigger: str, situation: Situation) -> tuple[int, float, float]:
-    """Return value, context weight and priority."""
-    value = candidate.value_minor
-    if value is None:
-        value = situation.value_at_risk_minor or 0
-    weight = candidate.weights.get(trigger, candidate.weight)
-    return value, weight, candidate.propensity * weight * value * candidate.lever
+def _priority(answers: Answers, number: int, situation: Situation) -> float:
+    """Return propensity x context weight x value x lever of a candidate."""
+    priority = answers.priorities[number]
+    if priority is not None:
+        return priority
+    candidate = answers.candidates[number]
+    value = situation.value_at_risk_minor or 0
+    return candidate.propensity * answers.weights[number] * value * candidate.lever
 
 
-def _reason_of_the_best(candidates: list[Candidate], reasons: list[str | None], situation: Situation) -> str:
+def _reason_of_the_best(answers: Answers, reasons: list[str | None], situation: Situation) -> str:
     """Return what removed the candidate with the highest priority."""
-    trigger = situation.event["type"]
     best, found = -1.0, NO_CANDIDATES
-    for candidate, reason in zip(candidates, reasons, strict=True):
-        _, _, priority = _worth(candidate, trigger, situation)
+    for number, reason in enumerate(reasons):
+        priority = answers.priorities[number]
+        if priority is None:
+            priority = _priority(answers, number, situation)
         if priority > best and reason is not None:
             best, found = priority, reason
     return found
@@ -154,7 +154,7 @@ def _contact(candidate: Candidate, plan: Plan, situation: Situation, waiting: se
     """Return how the customer may be reached with it, or the reason why not."""
     customer, reach = situation.customer, plan.reach
     action_class = candidate.action_class
-    if not reach.has_consent(action_class, candidate.routes):
+    if not reach.has_consent(candidate.audience):
         return NO_CONSENT
     if customer.hold is not None and action_class == SCOPE:
         return SUPPRESSED
@@ -180,6 +180,7 @@ def _propose(choice: Choice, plan: Plan, situation: Situation, shared: dict[str,
     candidate, route = choice.candidate, choice.route
     action, customer, now_ms = candidate.action, situation.customer, situation.now_ms
     last = customer.proposals.get(action.id)
+    value = situation.value_at_risk_minor or 0 if candidate.value_minor is None else candidate.value_minor
     valid_until = plan.reach.last_moment(route.quiet, now_ms + action.validity_ms)
     decision_id = outbox.next_id()
     customer.queue[decision_id] = Queued(
@@ -210,7 +211,7 @@ def _propose(choice: Choice, plan: Plan, situation: Situation, shared: dict[str,
         factors={
             "propensity": candidate.propensity,
             "context_weight": choice.weight,
-            "value": float(choice.value),
+            "value": float(value),
             "lever": candidate.lever,
         },
         content=dict(route.treatment.content),

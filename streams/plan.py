@@ -106,6 +106,7 @@ class Candidate:
     __slots__ = (
         "action",
         "action_class",
+        "audience",
         "explained",
         "fallback",
         "id",
@@ -135,6 +136,7 @@ class Candidate:
         self.lever = action.lever
         self.fallback = action.fallback
         self.routes = reach.routes(action)
+        self.audience = (self.action_class, tuple(route.channel for route in self.routes))
         self.scopes = reach.scopes(action)
         self.lasting = _lasting(action.eligibility, number)
         """The eligibility if it is about the customer alone, so that it can be looked at again at another event."""
@@ -156,18 +158,23 @@ def _lasting(eligibility: Condition | None, number: Mapping[Condition, int]) -> 
 class Answers:
     """The actions that answer to one trigger, by action id, so that the first of equals wins ties.
 
-    `stages` judges all of them at once, see streams/plain.py.
+    `stages` judges all of them at once, see streams/plain.py. `priorities` are None where the value is at risk.
     """
 
-    __slots__ = ("candidates", "shortest_age_ms", "stages")
+    __slots__ = ("candidates", "priorities", "shortest_age_ms", "stages", "weights")
 
-    def __init__(self, candidates: list[Candidate], values: Values) -> None:
+    def __init__(self, trigger: str, candidates: list[Candidate], values: Values) -> None:
         self.candidates = candidates
+        self.weights = [candidate.weights.get(trigger, candidate.weight) for candidate in candidates]
+        self.priorities = [
+            None if one.value_minor is None else one.propensity * weight * one.value_minor * one.lever
+            for one, weight in zip(candidates, self.weights, strict=True)
+        ]
         self.shortest_age_ms = min((candidate.max_trigger_age_ms for candidate in candidates), default=0)
         self.stages: Stages = plain.stages([candidate.action for candidate in candidates], values)
 
 
-NOTHING: Final = Answers([], VALUES)
+NOTHING: Final = Answers("", [], VALUES)
 """What answers to an event of a type that nobody declared."""
 
 
@@ -197,7 +204,7 @@ class Plan:
         candidates = [Candidate(action, number, self.reach) for action in policy.actions]
         self.by_id = {candidate.id: candidate for candidate in candidates}
         self.answers: Mapping[str, Answers] = {
-            trigger.value: Answers([one for one in candidates if trigger in one.action.triggers], values)
+            trigger.value: Answers(trigger.value, [one for one in candidates if trigger in one.action.triggers], values)
             for trigger in EventType
         }
         """What answers to each trigger."""

@@ -24,6 +24,10 @@ _LATER: Final = {NO_CONSENT: 0, CONTACT_LIMIT: 1, QUIET_HOURS: 2}
 """Where several channels are closed, the reason that came last is told: it is the first to pass."""
 
 
+Audience = tuple[str, tuple[str, ...]]
+"""A class of actions, and the channels of one of them."""
+
+
 class Route(NamedTuple):
     """A treatment with the rules of its channel, by their numbers."""
 
@@ -37,7 +41,7 @@ class Reach:
     """The contact policy of a pack, asked for one customer at a time."""
 
     __slots__ = (
-        "_consents",
+        "_consented",
         "_cool_offs",
         "_customer",
         "_limits",
@@ -63,7 +67,7 @@ class Reach:
         self._customer = customer
         self._now_ms = now_ms
         self._zones: Sequence[ZoneInfo] | None = None
-        self._consents: dict[tuple[str, str], bool] = {}
+        self._consented: dict[Audience, bool] = {}
         self._reached: dict[int, bool] = {}
         self._quiet_now: dict[int, bool] = {}
         self._resting: frozenset[Scope] | None = None
@@ -96,15 +100,20 @@ class Reach:
             self._resting = self._cool_offs.resting(self._customer, self._now_ms)
         return any(scope in self._resting for scope in scopes)
 
-    def has_consent(self, action_class: str, routes: tuple[Route, ...]) -> bool:
-        """Return whether consent allows any of the routes."""
-        return any(self._allows(action_class, route.channel) for route in routes)
+    def has_consent(self, audience: Audience) -> bool:
+        """Return whether consent allows a class of actions on any of its channels."""
+        found = self._consented.get(audience)
+        if found is None:
+            action_class, channels = audience
+            found = any(consent.allowed(self._customer, action_class, channel) for channel in channels)
+            self._consented[audience] = found
+        return found
 
     def choose(self, action_class: str, routes: tuple[Route, ...]) -> Route | str:
         """Return the first route that is open now, or the reason why none is."""
         told = NO_CONSENT
         for route in routes:
-            if not self._allows(action_class, route.channel):
+            if not consent.allowed(self._customer, action_class, route.channel):
                 reason = NO_CONSENT
             elif any(self._is_reached(number) for number in route.limits):
                 reason = CONTACT_LIMIT
@@ -115,13 +124,6 @@ class Reach:
             if _LATER[reason] > _LATER[told]:
                 told = reason
         return told
-
-    def _allows(self, action_class: str, channel: str) -> bool:
-        found = self._consents.get((action_class, channel))
-        if found is None:
-            found = consent.allowed(self._customer, action_class, channel)
-            self._consents[action_class, channel] = found
-        return found
 
     def last_moment(self, quiet: tuple[int, ...], valid_until_ms: int) -> int:
         """Return until when an action may go out: to the end of its validity, or until quiet hours begin."""
