@@ -125,6 +125,11 @@ async def journal_placement(settings: Settings) -> Placement:
 
 
 async def journal_partitions(settings: Settings) -> int:
+    """Return the number of partitions by which customers are placed now, for those who look somebody up."""
+    return (await journal_placement(settings)).partitions
+
+
+async def partitions_to_write(settings: Settings) -> int:
     """Return the number of partitions by which customers are placed, for those who write into the journal.
 
     Raises AttuneError while nobody may write.
@@ -185,7 +190,9 @@ async def _approvals(consumer: AIOKafkaConsumer, kind: str) -> list[dict[str, An
 
 
 async def _whole(consumer: AIOKafkaConsumer, topic: str) -> list[Any]:
-    """Return the records of a topic with one partition, those without a value left out."""
+    """Return the records of a topic with one partition, those without a value left out; AttuneError for no topic."""
+    if topic not in await consumer.topics():  # a client that asks for a missing one does so two thousand times a second
+        raise AttuneError(f"there is no topic {topic}, or it may not be seen", "`attune topics apply` creates it")
     tp = TopicPartition(topic, 0)
     consumer.assign([tp])
     await consumer.seek_to_beginning(tp)

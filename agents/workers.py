@@ -17,7 +17,7 @@ from agents import metrics, topology
 from agents.clients import access, kafka, registry, valkey
 from agents.clients.keystore import ValkeyKeyStore, Vault
 from agents.clients.viewstore import ViewStore, parse_mark
-from agents.documents import journal_partitions
+from agents.documents import partitions_to_write
 from agents.engine import changelog
 from agents.engine.app import EngineApp, create_app, tune_garbage_collector
 from agents.engine.job import Job, by_crc32
@@ -61,7 +61,7 @@ async def router_partitions(settings: Settings) -> int:
     """
     while True:
         try:
-            return await journal_partitions(settings)
+            return await partitions_to_write(settings)
         except (KafkaError, OSError) as error:
             logger.warning("the approvals cannot be read yet: %s", str(error) or type(error).__name__)
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -164,7 +164,7 @@ async def coordinate(settings: Settings) -> None:
 
     Raises AttuneError while the journal is being split, or if it has too few partitions.
     """
-    partitions = await journal_partitions(settings)
+    partitions = await partitions_to_write(settings)
     async with contextlib.AsyncExitStack() as clients:
         producer = await _started(clients, kafka.producer(settings.kafka))
         approvals = await _started(

@@ -100,3 +100,15 @@ def test_a_missing_tail_is_found_at_the_split() -> None:
     del grown.logs[1][-3:-1]
     _, report = judge(grown, [1, 2])
     assert "2 copies from partition 0 are missing" in str(report.differences[0])
+
+
+def test_a_late_router_is_told_apart() -> None:
+    """A record behind the Split of somebody who has moved belongs to the new partition, and belonged here before."""
+    journal = story(11, 150)
+    grown = tell(journal, {})
+    grown.split(2)
+    growth, _ = judge(grown, [1, 2])
+    late = next(
+        record for record in journal.records if record.key and growth.homes(record._replace(partition=1))[0] == 1
+    )
+    assert growth.homes(late._replace(partition=0)) == (1, 0)
