@@ -37,6 +37,11 @@ class Document(Struct, frozen=True):
     sequence: int
 
 
+COPYING = ""
+"""Stands for the model that scored while a partition is filled with copies, of which nothing is shown: no model has
+this digest, so that all states are derived as soon as the copies have ended."""
+
+
 class Mark(Struct, frozen=True):
     """How far the views contain one partition of a source; times are milliseconds since 1970.
 

@@ -76,6 +76,16 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             **topic.config,
         }
 
+    def split(self, journal: str, partitions: int) -> "Catalogue":
+        """Return the catalogue of a cluster whose journal was split to so many partitions."""
+        grown = {
+            name: msgspec.structs.replace(topic, partitions=partitions)
+            if journal in (name, topic.same_partitions_as)
+            else topic
+            for name, topic in self.topics.items()
+        }
+        return msgspec.structs.replace(self, topics=grown)
+
     def subjects(self) -> Iterator[tuple[str, str]]:
         """Yield (subject, schema name) of every topic, as a registry wants them."""
         for topic in self.topics.values():

@@ -85,7 +85,7 @@ class Core:
         place = None
         if copied is not None:
             place = growth.original(copied)
-            if not partition.copying:
+            if not partition.copying and not partition.split_to:  # copies that land late do not begin it anew
                 partition.copying = True
                 table.set(PARTITION_KEY, partition)
         if kind == INTERACTION:

@@ -195,7 +195,7 @@ def create(service: Service, watch: Watch) -> FastAPI:
     app.add_middleware(watch.middleware)
     bearer = HTTPBearer(auto_error=False, description="the token of setting api.token")
 
-    def allowed(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+    async def allowed(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
         token = service.token
         if token is not None and (
             sent is None or not secrets.compare_digest(sent.credentials.encode(), token.encode())

@@ -1,5 +1,6 @@
 """The application on a socket, until a signal."""
 
+import gc
 import logging
 import socket
 from typing import Any, Final
@@ -51,6 +52,7 @@ def url(listening: socket.socket) -> str:
 
 def server(app: Any) -> uvicorn.Server:
     """Return a server of an application, not running; paths are never logged, since they may name a person."""
+    gc.freeze()  # what is loaded by now stays: collections need not look at it while requests wait
     config = uvicorn.Config(
         app,
         http="httptools",

@@ -19,6 +19,7 @@ async def look_up(
     """
     from aiokafka import TopicPartition
 
+    from agents import documents as published
     from agents import topology
     from agents.cli import folding
     from agents.cli.partitions import partitions
@@ -26,13 +27,12 @@ async def look_up(
     from agents.journal.documents import Documents
     from agents.profile import profile
     from schemas import identity, topics
-    from schemas.catalogue import CATALOGUE
     from streams.documents import Documents as Read
 
     await partitions(settings, topics.JOURNAL, topics.POLICIES, topics.MODELS)
     documents = Documents()
     job = topology.fold_job(documents)
-    number = identity.journal_partition(customer, CATALOGUE.topics[job.source].partitions)
+    number = identity.journal_partition(customer, await published.journal_partitions(settings))
     async with folding.reader(settings) as consumer:
         found = await fold_to(
             consumer,

@@ -1,5 +1,6 @@
 """What was asked of a replay: checked, and made independent of when and where it was typed."""
 
+import asyncio
 import dataclasses
 import difflib
 import sys
@@ -88,6 +89,7 @@ class Options:
 
     def resolve(self, settings: Settings, *, now_ms: int) -> Request:
         """Return what it means; a note on standard error names types that nobody declared."""
+        from agents import documents
         from agents.cli.customers import surrogate_of
         from agents.history.moments import moment_ms
         from agents.history.plan import Bounds
@@ -103,7 +105,8 @@ class Options:
         _note_undeclared(self.types)
         partitions = self.partitions
         if customers is not None:
-            partitions = tuple(sorted({journal_partition(key, _journal_partitions()) for key in customers}))
+            counts = asyncio.run(documents.journal_placement(settings)).counts
+            partitions = tuple(sorted({journal_partition(key, count) for key in customers for count in counts}))
         selection = Selection(
             what=_what(self.what),
             customers=customers,
@@ -160,13 +163,6 @@ def _refuse_own_topic(topic: str | None) -> None:
         )
     if topic.startswith("__"):
         raise UsageError(f"{topic} is a topic of Kafka itself", "create a topic of your own for it, e.g. lab.decisions")
-
-
-def _journal_partitions() -> int:
-    from schemas import topics
-    from schemas.catalogue import CATALOGUE
-
-    return CATALOGUE.topics[topics.JOURNAL].partitions
 
 
 def _note_undeclared(types: tuple[str, ...]) -> None:

@@ -104,8 +104,10 @@ def export(
 def _run(work: Callable[..., Awaitable[list[Any]]], replication: int | None) -> list[Any]:
     from aiokafka.errors import KafkaError
 
+    from agents import documents
     from agents.clients import kafka
     from agents.errors import AttuneError
+    from schemas import topics
     from schemas.catalogue import CATALOGUE
 
     settings = context.load(connect=False)
@@ -117,7 +119,11 @@ def _run(work: Callable[..., Awaitable[list[Any]]], replication: int | None) -> 
         admin = kafka.admin(settings.kafka)
         try:
             await admin.start()
-            return await work(admin, CATALOGUE, replication=copies)
+            catalogue = CATALOGUE
+            if topics.APPROVALS in await admin.list_topics():
+                placed = await documents.journal_placement(settings)
+                catalogue = CATALOGUE.split(topics.JOURNAL, max(placed.partitions, placed.copying_to or 0))
+            return await work(admin, catalogue, replication=copies)
         except KafkaError as error:
             raise AttuneError(
                 f"Kafka at {settings.kafka.bootstrap} did not answer as it should: {error}",

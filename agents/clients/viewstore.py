@@ -28,7 +28,7 @@ T = TypeVar("T")
 _ROOT: Final = "attune:views"
 CURRENT: Final = f"{_ROOT}:current"
 BUILDING: Final = f"{_ROOT}:building"
-_POSITION: Final = b"position"
+_POSITION: Final = "position"
 _CHUNK: Final = 100
 """Customers that one call of a script writes: Redis serves others in between."""
 _PIPELINE: Final = 10
@@ -37,13 +37,14 @@ _UNLINKED: Final = 500
 _BUILDING_SECONDS: Final = 60
 """A rebuild that has died is out of the way after so long."""
 
-_STATES, _ENTRIES, _MARK = map(viewscripts.sha1, viewscripts.ALL)
+_STATES, _ENTRIES, _MARK, _READ = map(viewscripts.sha1, viewscripts.ALL)
 
 Call = tuple[str, Sequence[str], Sequence[str | bytes]]
 """SHA-1 of a script, keys, arguments."""
 
 _ENCODE_MARK = msgspec.json.Encoder().encode
 _DECODE_MARK = msgspec.json.Decoder(Mark).decode
+_DECODE_READ = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[str], list[str]]).decode
 
 
 class ViewStore:
@@ -52,7 +53,6 @@ class ViewStore:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         """Take a client, whose time-out bounds every call."""
         self._client: Any = client
-        self._generation: str | None = None
 
     async def generation(self) -> str | None:
         """Return the generation that is in use, None if there are no views."""
@@ -116,47 +116,14 @@ class ViewStore:
         return [(answer, answer == encoded) for answer, encoded in zip(answers, wanted, strict=True)]
 
     async def read(self, customer: str) -> Stored:
-        """Return one customer and all marks, in one round trip; a second one after a rebuild.
+        """Return one customer and all marks, in one round trip; raises Moved where there are no views at all."""
+        (answer,) = await self._run([(_READ, [CURRENT], [_ROOT, customer])], "that was asked for")
+        state, actions, suppressions, marks = _DECODE_READ(answer)
+        return _stored(*map(_pairs, (state, actions, suppressions, marks)))
 
-        Raises Moved where there are no views at all.
-        """
-        while True:
-            generation = self._generation or ""
-
-            def ask(generation: str = generation) -> Awaitable[Any]:
-                pipe = self._client.pipeline(transaction=False)
-                pipe.get(CURRENT)
-                for part in PARTS:
-                    pipe.hgetall(_key(generation, part, customer))
-                pipe.hgetall(_key(generation, "marks"))
-                done: Awaitable[Any] = pipe.execute()
-                return done
-
-            current, state, actions, suppressions, marks = await self._asked(ask)
-            self._generation = _text(current)
-            if self._generation is None:
-                raise Moved("there are no views yet")
-            if self._generation == generation:
-                return _stored(state, actions, suppressions, marks)
-
-    async def all_marks(self) -> dict[str, Mark | None]:
+    async def all_marks(self) -> Mapping[str, Mark | None]:
         """Return every mark of the generation in use; raises Moved where there are no views at all."""
-        while True:
-            generation = self._generation or ""
-
-            def ask(generation: str = generation) -> Awaitable[Any]:
-                pipe = self._client.pipeline(transaction=False)
-                pipe.get(CURRENT)
-                pipe.hgetall(_key(generation, "marks"))
-                done: Awaitable[Any] = pipe.execute()
-                return done
-
-            current, marks = await self._asked(ask)
-            self._generation = _text(current)
-            if self._generation is None:
-                raise Moved("there are no views yet")
-            if self._generation == generation:
-                return {name.decode(): parse_mark(mark) for name, mark in marks.items()}
+        return (await self.read("")).marks
 
     async def customers(self, generation: str) -> AsyncIterator[str]:
         """Yield everybody of whom there is a state, in no order; nobody twice."""
@@ -175,7 +142,8 @@ class ViewStore:
             return done
 
         found = await self._asked(ask)
-        each = zip(*[iter(found)] * len(PARTS), strict=True)
+        texts = ({name.decode(): value.decode() for name, value in one.items()} for one in found)
+        each = zip(*[texts] * len(PARTS), strict=True)
         return [_stored(state, actions, suppressions, {}) for state, actions, suppressions in each]
 
     async def start_building(self) -> str | None:
@@ -253,7 +221,7 @@ class ViewStore:
             if isinstance(answer, Exception):
                 raise Away(f"Redis refused a write: {answer}") from answer
         if viewscripts.MOVED in answers:
-            raise Moved(f"generation {generation} of the views is no longer in use")
+            raise Moved(f"the generation of the views is not, or no longer, in use: {generation}")
         return list(answers)
 
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -293,20 +261,23 @@ def _entries(pointer: str, generation: str, writes: Sequence[Any]) -> Call:
     return _ENTRIES, keys, arguments
 
 
+def _pairs(flat: Sequence[str]) -> dict[str, str]:
+    """Return a hash that came as fields and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
 def _stored(
-    state: dict[bytes, bytes],
-    actions: dict[bytes, bytes],
-    suppressions: dict[bytes, bytes],
-    marks: Mapping[bytes, bytes],
+    state: dict[str, str], actions: dict[str, str], suppressions: dict[str, str], marks: Mapping[str, str]
 ) -> Stored:
+    document = state.get("state")
     return Stored(
-        state_position=state.get(_POSITION, b"").decode() or NOWHERE,
-        state=state.get(b"state"),
-        actions_position=actions.pop(_POSITION, b"").decode() or NOWHERE,
-        actions={id_.decode(): document for id_, document in sorted(actions.items())},
-        suppressions_position=suppressions.pop(_POSITION, b"").decode() or NOWHERE,
-        suppressions={id_.decode(): document for id_, document in sorted(suppressions.items())},
-        marks={name.decode(): parse_mark(mark) for name, mark in marks.items()},
+        state_position=state.get(_POSITION, NOWHERE),
+        state=None if document is None else document.encode(),
+        actions_position=actions.pop(_POSITION, NOWHERE),
+        actions={id_: actions[id_].encode() for id_ in sorted(actions)},
+        suppressions_position=suppressions.pop(_POSITION, NOWHERE),
+        suppressions={id_: suppressions[id_].encode() for id_ in sorted(suppressions)},
+        marks={name: parse_mark(mark.encode()) for name, mark in marks.items()},
     )
 
 

@@ -15,6 +15,7 @@ from schemas.codec import decode_by_fingerprint
 from schemas.errors import ContractError
 from schemas.message import Message
 from schemas.vocabulary import JournalKind
+from streams.growth import is_copied
 
 _INTERACTION: Final = JournalKind.INTERACTION.value.encode()
 
@@ -80,10 +81,10 @@ class Chooser:
         self._topics = {topic for topic, what in WHAT_OF_TOPIC.items() if what in selection.what}
 
     def interaction(self, record: Message) -> bool:
-        """Return whether a record is an interaction that is chosen."""
+        """Return whether a record is an interaction that is chosen; a copy is not, its first place is."""
         if not self._begin <= record.offset < self._end or kind_of(record) != _INTERACTION:
             return False
-        if self._keys is not None and record.key not in self._keys:
+        if (self._keys is not None and record.key not in self._keys) or is_copied(record):
             return False
         return not self._looks_inside or self._inside(record)
 

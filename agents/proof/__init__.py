@@ -2,5 +2,5 @@
 
 It shares no code with what it judges except the pure step, which is handed in.  Read in this order:
 `subject` (what is handed in), `sequential` (the reference fold), `oracle` (the order of reading),
-`origins`, `states`, `outputs` (one claim each), `report`.
+`origins` (with `growth`: where customers are), `states`, `outputs` (one claim each), `report`.
 """

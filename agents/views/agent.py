@@ -10,19 +10,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from agents.view import Mark, Moved, Write
+from agents.view import COPYING, Mark, Moved, Write
 from agents.views.clients import Counters, Log, Store
 from agents.views.documents import Derive, Derived, document_of, partition_of
 from agents.views.opening import Opening
 from agents.views.patience import Patience
 from agents.views.runs import OutputRun, StateRun
 from agents.views.sources import READ, Source
+from streams.partition import Partition
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,9 @@ class ViewAgent:
         """Start partitions, each by itself; they are read when they are ready."""
         self._log.consumer.pause(*assigned)
         for tp in assigned:
-            self._starting[tp] = self._tasks.create_task(self._start(tp, delay))
+            task = self._spawn(self._start(tp, delay))
+            if task is not None:
+                self._starting[tp] = task
 
     def forget(self) -> None:
         """Stop everything of every partition: others may have them."""
@@ -114,6 +117,14 @@ class ViewAgent:
         for source in self._sources.values():
             self._end(source)
         self._sources.clear()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
+        """Begin something that ends with the agent; None if the agent is ending already."""
+        try:
+            return self._tasks.create_task(work)
+        except RuntimeError:  # the group says so, and leaves the coroutine to us
+            work.close()
+            return None
 
     def _end(self, source: Source) -> None:
         for task in (source.publishing, source.scoring):
@@ -178,16 +189,22 @@ class ViewAgent:
             return Taken(source, outputs, records[0].timestamp, outputs.writes(source.tp.topic), [])
         run = StateRun(self._log.fence_of, self._log.watermark)
         run.take(records)
-        if run.own is not None and run.own[0] >= source.mark.position:
+        own: Partition | None = None
+        if run.own is not None:
             encoded = run.own[1]
             own = await self._patience.until_done(lambda: partition_of(encoded))
+        if own is not None and run.own is not None and run.own[0] >= source.mark.position:
+            source.copying = own.copying
+            if own.copying:
+                source.change(scored_by=COPYING)
             source.change(clock_ms=own.clock_ms, policy=document_of(own.policy), model=document_of(own.model))
-        derived = await self._patience.until_done(lambda: self._derived(source, run))
+        derived = await self._patience.until_done(lambda: self._derived(source, run, own))
         return Taken(source, run, records[0].timestamp, [one.write for one in derived], derived)
 
-    def _derived(self, source: Source, run: StateRun) -> list[Derived]:
+    def _derived(self, source: Source, run: StateRun, own: Partition | None) -> list[Derived]:
         number, model = source.tp.partition, source.mark.model
-        return [self._derive.state(number, key, fence, value, model) for key, (fence, value) in run.states.items()]
+        shown = run.shown(number, own)
+        return [self._derive.state(number, key, fence, value, model) for key, (fence, value) in shown.items()]
 
     async def _apply(self, taken: Sequence[Taken]) -> None:
         writes = [write for one in taken for write in one.writes]
@@ -211,8 +228,8 @@ class ViewAgent:
         """Write the marks that have changed; begin a source again where another one stands there."""
         changed: list[tuple[Source, Mark]] = []
         for source in self._sources.values():
-            if source.unscored and source.scoring is None:
-                source.scoring = self._tasks.create_task(self._score(source))
+            if source.unscored and source.scoring is None and not source.copying:
+                source.scoring = self._spawn(self._score(source))
             source.show()
             if source.mark != source.marked:
                 changed.append((source, source.mark))

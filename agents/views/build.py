@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from agents.view import Document, Mark, Write
+from agents.view import COPYING, Document, Mark, Write
 from agents.views.documents import Derive, Message, document_of, partition_of
 from agents.views.runs import OutputRun, StateRun
 
@@ -36,7 +36,8 @@ async def write_states(
     run: StateRun, partition: int, model: Document | None, derive: Derive, apply: Apply, publish: Publish
 ) -> None:
     """Write every state of a run, scored by one model; errors as `Derive.state` and those of what it is given."""
-    states = list(run.states.items())
+    own = None if run.own is None else partition_of(run.own[1])
+    states = list(run.shown(partition, own).items())
     for start in range(0, len(states), _CHUNK):
         chunk = [
             derive.state(partition, key, fence, value, model) for key, (fence, value) in states[start : start + _CHUNK]
@@ -48,12 +49,12 @@ async def write_states(
 
 
 def mark_of(run: StateRun, *, scored: bool) -> Mark:
-    """Return the mark of a whole partition that was taken into a run and written."""
+    """Return the mark of a whole partition that was taken into a run and written, scored if its states are."""
     if run.own is None:
         return Mark(run.next, run.ended, run.appended_ms)
     own = partition_of(run.own[1])
     model = document_of(own.model)
-    sha256 = None if model is None or not scored else model.sha256
+    sha256 = COPYING if own.copying else None if model is None or not scored else model.sha256
     return Mark(run.next, run.ended, run.appended_ms, 0, own.clock_ms, document_of(own.policy), model, sha256)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from agents.view import Mark, Write, source
+from agents.view import COPYING, Mark, Write, source
 from agents.views import build
 from agents.views.clients import Counters, Log, Store
 from agents.views.documents import Derive, Message
@@ -100,7 +100,8 @@ class Opening:
             publisher.next = max(publisher.next, mark.next)
         else:
             await publisher.flush()
-            opened.change(scored_by=None if model is None else model.sha256)
+            if mark.scored_by != COPYING:
+                opened.change(scored_by=None if model is None else model.sha256)
         self._counters.builds += 1
         logger.info("%s: %d customers derived from the whole of it", opened.name, len(run.states))
 

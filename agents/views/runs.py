@@ -13,7 +13,8 @@ from schemas.codec import EMBEDDED
 from schemas.errors import ContractError
 from schemas.message import Message
 from schemas.vocabulary import DecisionKind, SuppressionStatus
-from streams.partition import PARTITION_KEY
+from streams.growth import home
+from streams.partition import PARTITION_KEY, Partition
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,22 @@ class StateRun:
                 self.ended = max(self.ended, fence)
             elif key == PARTITION_KEY and value is not None and (self.own is None or fence >= self.own[0]):
                 self.own = fence, value
+
+    def shown(self, partition: int, own: Partition | None) -> dict[bytes, tuple[int, bytes | None]]:
+        """Return the states that the views may show, by what the journal partition says of itself.
+
+        While a new partition is filled with copies, the old one has the newer states. Once customers have moved away,
+        their states are deleted here, and not in the views.
+        """
+        if own is None or not own.split_to:
+            return self.states
+        if own.copying:
+            return {}
+        return {
+            key: state
+            for key, state in self.states.items()
+            if state[1] is not None or home(key, own.split_to, partition) == partition
+        }
 
 
 @dataclasses.dataclass(slots=True)

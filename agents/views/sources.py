@@ -52,6 +52,8 @@ class Source:
     looks: collections.deque[tuple[int, int]] = dataclasses.field(
         default_factory=lambda: collections.deque(maxlen=_LOOKS)
     )
+    copying: bool = False
+    """Whether the journal's partition is being filled with copies: then nothing of it is shown, and nothing scored."""
     publishing: "asyncio.Task[None] | None" = None
     scoring: "asyncio.Task[None] | None" = None
 

@@ -5,12 +5,14 @@ Kafka and Valkey; Redis itself tells when the state of one of a tenth of the cus
 the append of the changelog record (the view's own part) and from the append of the interaction (all of it).
 HTTP: `attune api` as a process, 500 requests a second in an open loop, beside workers that have nothing to do.
 
-All of that shares the machine with whatever else runs there: the load average is printed with the figures.
+All of that shares the machine with whatever else runs there.  So two rows say what the machine itself added at the same
+time: how late a timer fires in a process that has nothing to do, and how much of the cores was left over.
 """
 
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import statistics
@@ -22,6 +24,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from agents.clients import kafka, valkey
 from agents.clients.viewstore import ViewStore, parse_mark
 from agents.engine import changelog
@@ -29,6 +33,7 @@ from agents.inbound.publisher import headers_of
 from schemas import headers as names
 from schemas import identity, topics
 from schemas.codec import EMBEDDED
+from tests.benchmarks.views_machine import watched
 from tests.benchmarks.views_observer import Observer
 from tests.benchmarks.views_reader import open_loop
 from tests.faults.harness import read_all
@@ -117,8 +122,8 @@ async def applied(job: MainJob) -> tuple[ViewStore, str]:
 
 
 @contextlib.asynccontextmanager
-async def serving(job: MainJob) -> AsyncIterator[tuple[str, int]]:
-    """Yield host and port of `attune api`."""
+async def serving(job: MainJob) -> AsyncIterator[tuple[str, int, int]]:
+    """Yield host, port and process id of `attune api`."""
     log = job.directory / "api.log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "agents.cli.main", "api", "--port", "0"]
@@ -128,14 +133,14 @@ async def serving(job: MainJob) -> AsyncIterator[tuple[str, int]]:
             while not (found := re.search(r"http://([\d.]+):(\d+)/v1", log.read_text())):
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.1)
-        yield found[1], int(found[2])
+        yield found[1], int(found[2]), process.pid
     finally:
         process.terminate()
         process.wait(20)
 
 
-async def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
-    """Return a row for each figure."""
+async def measure(folder: Path, seconds: float) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a row for each figure, and what was used for it."""
     async with main_job(folder, seed=1) as job:
         for role in ("router", "fold", "coordinator", "views"):
             job.start(role)
@@ -145,21 +150,40 @@ async def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
             observer = Observer(client, generation, map(surrogate, range(WATCHED)))
             watching = asyncio.ensure_future(observer.run())
             await asyncio.sleep(0.5)
-            await feed(job, seconds)
+            async with watched() as busy:
+                used = cpu_seconds(job.workers["views"].pid)
+                await feed(job, seconds)
+                used = cpu_seconds(job.workers["views"].pid) - used
             await observer.settled()
             watching.cancel()
             await asyncio.wait([watching])
         of_changelog, of_interaction = await lags(job, observer)
-        async with serving(job) as (host, port):
+        gc.collect()
+        gc.freeze()  # else collections of what was read here would be taken for the service's time
+        async with serving(job) as (host, port, pid):
             paths = [f"/v1/customers/{key(number)}{part}" for number in range(500) for part in ("", "/actions")]
             await open_loop(host, port, paths, rate=HTTP_RATE, seconds=WARM_SECONDS)
-            http = await open_loop(host, port, paths, rate=HTTP_RATE, seconds=seconds)
+            async with watched() as quiet:
+                answering = cpu_seconds(pid)
+                http = await open_loop(host, port, paths, rate=HTTP_RATE, seconds=seconds)
+                answering = cpu_seconds(pid) - answering
         await store._client.aclose()
     return [
         row("view lag from the changelog, ms", of_changelog, ASKED_LAG_MS),
         row("view lag from the interaction, ms", of_interaction, None),
+        row("  a timer in an idle process then, ms", busy.late_ms, None),
         row("HTTP read at 500 a second, ms", http, ASKED_HTTP_MS),
+        row("  a timer in an idle process then, ms", quiet.late_ms, None),
+    ], [
+        f"view agent: {used / seconds:.2f} of a core at {RATE:,} events a second; {busy.idle:.0%} left over",
+        f"HTTP service: {answering / seconds:.2f} of a core at {HTTP_RATE} a second; {quiet.idle:.0%} left over",
     ]
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def row(what: str, values: Sequence[float], asked: float | None) -> dict[str, Any]:
@@ -174,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each figure is measured")
     seconds = parser.parse_args(arguments).seconds
     with tempfile.TemporaryDirectory(prefix="attune-views-") as folder:
-        rows = asyncio.run(measure(Path(folder), seconds))
+        rows, used = asyncio.run(measure(Path(folder), seconds))
     sys.stdout.write(f"{'figure':36} {'count':>8} {'p50':>8} {'p99':>8} {'max':>8}  asked of p99\n")
     for one in rows:
         asked = one["asked"]
@@ -182,6 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(
             f"{one['what']:36} {one['count']:>8,} {one['p50']:>8.1f} {one['p99']:>8.1f} {one['max']:>8.1f}  {verdict}\n"
         )
+    sys.stdout.writelines(f"{line}\n" for line in used)
     sys.stdout.write(f"{os.cpu_count()} cores, shared; load average {' '.join(f'{x:.1f}' for x in os.getloadavg())}\n")
     return 0
 

@@ -36,6 +36,7 @@ async def test_split_under_load(tmp_path: Path) -> None:
     """
     async with main_job(tmp_path, seed=21) as job:
         job.start_all()
+        job.start("views")
         async with job.publishing(pace=500):
             await job.at_work()
             await asyncio.sleep(4)
@@ -67,6 +68,8 @@ async def test_split_under_load(tmp_path: Path) -> None:
         report = await job.prove(wait=150)
         assert report["copied"] > 500
         assert await split(job) == 0, "a split that is done is done"
+        views = await attune(job, "views", "check", "--wait", "60", "--json")
+        assert views["customers"] > 200 and not views["differences"], f"{views}\n{job.logs()}"
         await as_if_never_split(job)
 
 

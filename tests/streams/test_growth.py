@@ -193,12 +193,13 @@ def test_what_was_copied_already_is_passed_over() -> None:
     grown.split(2)
     once = grown.logs[1]
     half = len(once) // 2
-    twice = [*once[:half], *once[:half], *once[half:], once[-1]]
+    twice = [*once[:half], *once[:half], *once[half:], once[-1], *once[half:-1]]
     twice = [record._replace(offset=offset) for offset, record in enumerate(twice)]
     first, second = (Folded(journal.core, [log]) for log in (once, twice))
     for customer in (*first.customers.values(), *second.customers.values()):
         customer.offset = 0
     assert first.customers == second.customers
+    assert not second.partitions[1].copying
     again = next(record for record in journal.records if record.key in first.customers)
     table = Table()
     for record in once:
