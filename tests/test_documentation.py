@@ -23,7 +23,7 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
     """Relative links, and paths of this repository in code marks, exist."""
     text = (ROOT / name).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    folders = "schemas|streams|agents|tests"
+    folders = "schemas|streams|agents|deploy|tests"
     paths = [path for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", text) if not path.endswith(".")]
     assert links + paths
     missing = [path for path in links + paths if not (ROOT / path).exists()]
@@ -34,5 +34,5 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
 def test_commands_exist(name: str) -> None:
     """Every `attune <command>` that is named is one."""
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"^attune ([a-z]+)|`attune ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE))
+    named = set(re.findall(r"^attune ([a-z-]+)|`attune ([a-z-]+)", (ROOT / name).read_text(), re.MULTILINE))
     assert {first or second for first, second in named} <= commands
