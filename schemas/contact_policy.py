@@ -6,7 +6,7 @@ from typing import Final
 from schemas.vocabulary import ActionClass, Calendar, Channel, CoolOffScope, Outcome, Weekday
 
 LONGEST_WINDOW_DAYS: Final = 92
-"""So many days the contacts of a customer are remembered one by one; no window is longer."""
+"""No window is longer."""
 
 MOST_CONTACTS: Final = 100
 """The largest limit; below the number of contacts that are remembered one by one."""

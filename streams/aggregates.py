@@ -8,11 +8,10 @@ of numbers, since a state is encoded at every event.
 from collections.abc import Callable
 from typing import Any, Final
 
-from schemas.contact_policy import LONGEST_WINDOW_DAYS
 from schemas.policy import Aggregate
 from schemas.vocabulary import Measure
 from streams.clock import DAY_MS
-from streams.customer import Customer
+from streams.customer import DAYS_KEPT, Customer
 from streams.meaning import Event
 from streams.shop import LARGEST_AMOUNT_MINOR
 from streams.situation import Situation
@@ -44,8 +43,8 @@ def note(customer: Customer, event: Event) -> None:
         row[-1] += amount
     elif day > newest:
         row += (day, 1, amount)
-        _drop(row, day - LONGEST_WINDOW_DAYS)
-    elif day > newest - LONGEST_WINDOW_DAYS:
+        _drop(row, day - DAYS_KEPT)
+    elif day > newest - DAYS_KEPT:
         _insert(row, day, amount)
 
 

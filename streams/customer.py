@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from schemas.contact_policy import LONGEST_WINDOW_DAYS
+
 RECENT_CONTACTS: Final = 8
 """So many contacts are kept whole."""
 
@@ -35,7 +37,11 @@ PROPOSALS: Final = 128
 """So many actions are remembered with when they were last proposed."""
 
 MADE: Final = 128
-"""So many contacts that the company made are kept one by one, none for longer than LONGEST_WINDOW_DAYS."""
+"""So many contacts that the company made are kept one by one, none for longer than DAYS_KEPT."""
+
+DAYS_KEPT: Final = LONGEST_WINDOW_DAYS + 3
+"""So many days are kept one by one: the longest window, and as far as an event may be ahead of the clock, since what
+lies ahead must not push out what a window still looks at."""
 
 SEEN: Final = 8
 """So many further displays of one offer are kept."""

@@ -7,15 +7,14 @@ alone is none, and what a machine did (attribute `machine: true`) is none either
 
 from typing import Final
 
-from schemas.contact_policy import LONGEST_WINDOW_DAYS
 from schemas.vocabulary import ActionClass, Outcome
 from streams import queue
 from streams.clock import DAY_MS
 from streams.contacts import identity
-from streams.customer import MADE, SEEN, Customer, Made
+from streams.customer import DAYS_KEPT, MADE, SEEN, Customer, Made
 from streams.meaning import Event
 
-KEPT_MS: Final = LONGEST_WINDOW_DAYS * DAY_MS
+KEPT_MS: Final = DAYS_KEPT * DAY_MS
 
 LONGEST_OUTSIDE_REFERENCE: Final = 64
 """Characters of another tool's reference that are kept."""

@@ -10,7 +10,7 @@ from schemas.contact_policy import LONGEST_WINDOW_DAYS
 from schemas.policy import Aggregate
 from schemas.vocabulary import EventType, Measure
 from streams import aggregates
-from streams.customer import Customer
+from streams.customer import DAYS_KEPT, Customer
 from streams.situation import Situation
 from tests.streams.journal import DAY, START, Journal, interaction, pack
 
@@ -55,8 +55,16 @@ def test_days_that_no_window_reaches_are_forgotten() -> None:
         aggregates.note(customer, interaction("visit.made", occurred_at=START + day * DAY))
     aggregates.note(customer, interaction("visit.made", occurred_at=START))
     row = customer.types["visit.made"]
-    assert len(row) == 2 + 3 * LONGEST_WINDOW_DAYS
+    assert len(row) == 2 + 3 * DAYS_KEPT
     assert row[0] == 401
+
+
+def test_what_lies_ahead_pushes_nothing_out_of_a_window() -> None:
+    """A source whose clock is two days fast does not shorten the longest window."""
+    customer = Customer()
+    for day in (0, 91, 93):
+        aggregates.note(customer, interaction("visit.made", occurred_at=START + day * DAY))
+    assert value(customer, Measure.COUNT, LONGEST_WINDOW_DAYS, START + 91 * DAY) == 3
 
 
 def test_an_absurd_amount_is_counted_and_not_summed() -> None:

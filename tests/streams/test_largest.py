@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from schemas.contact_policy import LONGEST_WINDOW_DAYS
 from schemas.vocabulary import Channel, EventType, Outcome, Purpose
 from schemas.zones import ZONES
 from streams.contacts import KEPT_ATTRIBUTES, LONGEST_TEXTS
 from streams.customer import (
     CLOSED_CASES,
+    DAYS_KEPT,
     EVIDENCE,
     HELD,
     LONGEST_REFERENCE,
@@ -114,8 +114,8 @@ def fill_types_and_answers(journal: Journal) -> None:
     ann = journal.customer()
     for kind in EventType:
         row = [LARGE, START]
-        for day in range(LONGEST_WINDOW_DAYS):
-            row += (START // DAY + day - LONGEST_WINDOW_DAYS, LARGE, LARGE)
+        for day in range(DAYS_KEPT):
+            row += (START // DAY + day - DAYS_KEPT, LARGE, LARGE)
         ann.types[kind.value] = row
     for made in ann.made.values():
         made.seen = [LARGE] * SEEN
