@@ -7,7 +7,7 @@ from typing import Final
 from schemas.contact_policy import LONGEST_WINDOW_DAYS
 from schemas.policy import Aggregate
 from schemas.policy_variables import VARIABLES, Variable, VariableType
-from schemas.policy_words import identifier, listed_once
+from schemas.policy_words import chosen_once, identifier, listed_once
 from schemas.vocabulary import EventType, Measure
 from schemas.yaml_nodes import Node
 
@@ -51,13 +51,7 @@ def variables_with(aggregates: tuple[Aggregate, ...]) -> Mapping[str, Variable]:
 
 def _aggregate(node: Node, ids: list[str]) -> Aggregate:
     fields = node.mapping(_FIELDS, ("id", "events", "measure"))
-    events: list[EventType] = []
-    for item in listed_once(fields.get("events"), "name at least one event type"):
-        event = item.choice(EventType)
-        if event in events:
-            item.fault(f"{event} is listed twice", "leave one out")
-        elif event is not None:
-            events.append(event)
+    events = chosen_once(fields.get("events"), EventType, "name at least one event type")
     measure = fields["measure"].choice(Measure) if "measure" in fields else None
     window, days = fields.get("window"), 0
     if window is not None:
@@ -70,4 +64,4 @@ def _aggregate(node: Node, ids: list[str]) -> Aggregate:
     elif measure is not None and measure is not Measure.DAYS_SINCE:
         node.fault(f"the measure {measure} needs a window", "add one, e.g. window: 28d")
     id_ = identifier(fields, ids, "aggregate", _NAME, _NAME_SAYS)
-    return Aggregate(id_, tuple(events), measure or Measure.COUNT, days)
+    return Aggregate(id_, events, measure or Measure.COUNT, days)

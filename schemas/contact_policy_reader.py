@@ -1,8 +1,7 @@
 """The parts of a pack that limit contacts: zones, limits, quiet_hours, cool_off. Faults go to the nodes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from enum import StrEnum
 from typing import Final, TypeVar
 
 from schemas.contact_policy import (
@@ -13,9 +12,9 @@ from schemas.contact_policy import (
     CoolOff,
     QuietHours,
 )
-from schemas.policy_words import ID, ID_SAYS, flag, identifier, listed_once
+from schemas.policy_words import ID, ID_SAYS, chosen_once, flag, identifier, listed_once
 from schemas.vocabulary import ActionClass, Calendar, Channel, CoolOffScope, Outcome, Weekday
-from schemas.yaml_nodes import Fields, Node
+from schemas.yaml_nodes import Choice, Fields, Node
 from schemas.zones import ZONES
 
 FIELDS: Final = ("zones", "limits", "quiet_hours", "cool_off")
@@ -41,10 +40,10 @@ _LIMITED: Final = (ActionClass.SERVICE, ActionClass.MARKETING)
 """Mandatory and transactional messages pass limits and cool-off."""
 _QUIET_CLASSES: Final = (ActionClass.TRANSACTIONAL, *_LIMITED)
 _RESTS_AFTER: Final = (Outcome.REJECT, Outcome.NO_RESPONSE)
+_ONE_OR_NONE: Final = "name at least one, or leave the field out"
 _LONGEST: Final = f"{LONGEST_WINDOW_DAYS}d"
 
 Rule = TypeVar("Rule")
-Word = TypeVar("Word", bound=StrEnum)
 
 
 def read_contact_policy(fields: Fields) -> ContactPolicy:
@@ -173,17 +172,10 @@ def _zones(node: Node | None) -> tuple[str, ...]:
     return tuple(sorted(set(found)))
 
 
-def _words(node: Node | None, allowed: tuple[Word, ...], why: str = "") -> tuple[Word, ...]:
-    found: list[Word] = []
-    for item in listed_once(node, why or "name at least one, or leave the field out"):
-        word = item.choice(allowed)
-        if word in found:
-            item.fault(f"{word} is listed twice", "leave one out")
-        elif word is not None:
-            found.append(word)
-    return tuple(found)
+def _words(node: Node | None, allowed: Iterable[Choice], why: str = _ONE_OR_NONE) -> tuple[Choice, ...]:
+    return chosen_once(node, allowed, why)
 
 
 def _ids(node: Node | None) -> tuple[str, ...]:
-    found = [item.text(ID, ID_SAYS) for item in listed_once(node, "name at least one, or leave the field out")]
+    found = [item.text(ID, ID_SAYS) for item in listed_once(node, _ONE_OR_NONE)]
     return tuple(word for word in found if word is not None)

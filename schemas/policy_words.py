@@ -1,8 +1,9 @@
 """What the readers of a pack's parts share: ids, lists, flags."""
 
+from collections.abc import Iterable
 from typing import Final
 
-from schemas.yaml_nodes import Fields, Node
+from schemas.yaml_nodes import Choice, Fields, Node
 
 ID: Final = r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*"
 ID_SAYS: Final = "an id of small letters, digits and single hyphens, at most 64"
@@ -28,6 +29,19 @@ def listed_once(node: Node | None, remedy: str) -> list[Node]:
     if not items and node.kind == "seq":
         node.fault("the list is empty", remedy)
     return items
+
+
+def chosen_once(node: Node | None, allowed: Iterable[Choice], remedy: str) -> tuple[Choice, ...]:
+    """Return the words of a list, each one of `allowed`, in their order; one that is listed twice is a fault."""
+    choices = tuple(allowed)
+    found: list[Choice] = []
+    for item in listed_once(node, remedy):
+        word = item.choice(choices)
+        if word in found:
+            item.fault(f"{word} is listed twice", "leave one out")
+        elif word is not None:
+            found.append(word)
+    return tuple(found)
 
 
 def flag(node: Node | None) -> bool:

@@ -20,9 +20,6 @@ class CoolOffs:
     def __init__(self, rules: Sequence[CoolOff]) -> None:
         self._rules = list(enumerate(rules))
 
-    def __len__(self) -> int:
-        return len(self._rules)
-
     def about(self, action: Action) -> tuple[Scope, ...]:
         """Return the scopes that an action is in."""
         words = (action.action_class.value, action.id, action.group, action.issue)

@@ -6,7 +6,6 @@ out after its recall (an escape) still counts afterwards. `tests/streams/test_li
 """
 
 from collections.abc import Sequence
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.contact_policy import ContactLimit
@@ -14,8 +13,6 @@ from schemas.policy import Action
 from schemas.vocabulary import Channel
 from streams import local_time
 from streams.customer import Customer, Made, Queued
-
-UNKNOWN: Final = -1
 
 
 class _Limit:
@@ -61,9 +58,6 @@ class Limits:
 
     def __init__(self, rules: Sequence[ContactLimit]) -> None:
         self._limits = [_Limit(rule) for rule in rules]
-
-    def __len__(self) -> int:
-        return len(self._limits)
 
     def about(self, action: Action, channel: Channel) -> tuple[int, ...]:
         """Return which limits an action on a channel must keep."""

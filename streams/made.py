@@ -136,10 +136,9 @@ def expire(customer: Customer, now_ms: int) -> None:
         )
 
 
-def answered(customer: Customer, decision_id: str) -> bool:
-    """Return whether the customer accepted or rejected what a decision proposed."""
-    made = customer.made.get(decision_id)
-    return made is not None and made.outcome in _FINAL
+def answered(customer: Customer) -> list[str]:
+    """Return the decisions whose action the customer has accepted or rejected: nothing is left of them to do."""
+    return sorted(id_ for id_, made in customer.made.items() if made.outcome in _FINAL)
 
 
 def newest(customer: Customer) -> Made | None:

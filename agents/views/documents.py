@@ -10,8 +10,7 @@ from agents.view import Document, StateWrite, plain, state_position
 from schemas import headers as names
 from schemas import topics
 from schemas.codec import EMBEDDED
-from schemas.vocabulary import Outcome
-from streams import cases
+from streams import cases, made
 from streams.customer import Customer
 from streams.documents import Documents
 from streams.partition import Active, Partition
@@ -19,7 +18,6 @@ from streams.risk import Scorer
 from streams.state import STATE_CODEC
 
 SOURCE: Final = "/attune/views"
-ANSWERS: Final = frozenset({Outcome.ACCEPT.value, Outcome.REJECT.value})
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -76,15 +74,10 @@ def document_of(active: Active | None) -> Document | None:
     return None if active is None else Document(active.name, active.version, active.sha256, active.sequence)
 
 
-def answered(customer: Customer) -> list[str]:
-    """Return the decisions whose action the customer has accepted or rejected: nothing is left of them to do."""
-    return sorted(id_ for id_, made in customer.made.items() if made.outcome in ANSWERS)
-
-
 def state_document(surrogate: str, customer: Customer, scorer: Scorer | None, model: Document | None) -> bytes:
     """Return a state as JSON, risk and ages as of the customer's newest event, so that no clock is in it."""
     found = describe(surrogate, customer, customer.last_seen_ms, scorer, plain(model))
-    return _ENCODE({**found, "answered": answered(customer)})
+    return _ENCODE({**found, "answered": made.answered(customer)})
 
 
 def state_message(

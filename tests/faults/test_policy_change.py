@@ -3,18 +3,15 @@
 import asyncio
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 
 from agents import documents
-from agents.clients import kafka
 from agents.settings import Settings
 from schemas import headers as names
 from schemas import topics
-from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
+from tests.faults.harness import read_all
 from tests.faults.main_job import ROOT, main_job
 
 pytestmark = pytest.mark.kafka
@@ -60,27 +57,9 @@ async def test_a_policy_changed_in_mid_stream_and_rolled_back(tmp_path: Path) ->
 async def decided(settings: Settings) -> dict[int, list[str]]:
     """Return the versions of the policy by journal partition, in the order of the journal."""
     found: dict[int, dict[names.Position, str]] = {}
-    for record in await whole(settings, topics.NEXT_BEST_ACTIONS):
+    for record in await read_all(settings.kafka.bootstrap or "", topics.NEXT_BEST_ACTIONS):
         body = EMBEDDED.decode(record.value, "NextBestAction")
         if body["policy"] is not None:
             at = names.Position.parse(names.first(record.headers, names.POSITION) or b"")
             found.setdefault(at.partition, {})[at] = body["policy"]["version"]
     return {partition: [version for _, version in sorted(one.items())] for partition, one in found.items()}
-
-
-async def whole(settings: Settings, topic: str) -> list[Any]:
-    """Return every record of a topic."""
-    consumer = kafka.consumer(settings.kafka)
-    await consumer.start()
-    try:
-        tps = [TopicPartition(topic, number) for number in range(CATALOGUE.topics[topic].partitions)]
-        consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
-        ends = await consumer.end_offsets(tps)
-        records: list[Any] = []
-        for tp in tps:
-            while await consumer.position(tp) < ends[tp]:
-                records += (await consumer.getmany(tp, timeout_ms=500)).get(tp, [])
-        return records
-    finally:
-        await consumer.stop()
