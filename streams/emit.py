@@ -42,7 +42,7 @@ Output = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 class Outbox:
     """Collects the outputs of one record for one customer."""
 
-    __slots__ = ("_event", "_place", "_record", "_traceparent", "now_ms", "outputs")
+    __slots__ = ("_customer", "_event", "_ids", "_key", "_traceparent", "now_ms", "outputs")
 
     def __init__(
         self,
@@ -56,8 +56,11 @@ class Outbox:
 
         `place` is the partition and the offset that a copied record had first: it gives the ids.
         """
-        self._record = record
-        self._place = place or (record.partition, record.offset)
+        assert record.key is not None
+        self._key = record.key
+        self._customer = record.key.decode()
+        partition, offset = place or (record.partition, record.offset)
+        self._ids = f"{record.topic}-{partition}-{offset}-"
         self._event = event
         self._traceparent = traceparent
         self.now_ms = now_ms
@@ -65,19 +68,14 @@ class Outbox:
 
     def next_id(self) -> str:
         """Return the id of the output that comes next."""
-        partition, offset = self._place
-        return f"{self._record.topic}-{partition}-{offset}-{len(self.outputs)}"
-
-    def _customer(self) -> str:
-        assert self._record.key is not None
-        return self._record.key.decode()
+        return f"{self._ids}{len(self.outputs)}"
 
     def decision(self, kind: str, reason: str, **fields: Any) -> None:
         """Emit a next best action of that DecisionKind; `fields` as in the schema, the rest by its defaults."""
         record: dict[str, Any] = {
             "decision_id": self.next_id(),
             "kind": kind,
-            "customer": self._customer(),
+            "customer": self._customer,
             "action_id": None,
             "issue": "",
             "group": "",
@@ -126,7 +124,7 @@ class Outbox:
         record = {
             "suppression_id": hold.suppression_id,
             "status": (SuppressionStatus.LIFTED if lifted else SuppressionStatus.STARTED).value,
-            "customer": self._customer(),
+            "customer": self._customer,
             "scope_kind": ScopeKind.CLASS.value,
             "scope": scope,
             "reason": SuppressionReason.OPEN_DISPUTE.value,
@@ -144,8 +142,7 @@ class Outbox:
             ce_type=ce_type,
             source=SOURCE,
             time_ms=self.now_ms,
-            subject=self._customer(),
+            subject=self._customer,
             traceparent=self._traceparent,
         )
-        assert self._record.key is not None
-        self.outputs.append((topic, self._record.key, value, headers))
+        self.outputs.append((topic, self._key, value, headers))

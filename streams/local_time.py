@@ -5,6 +5,7 @@ A customer whose zone is not known is taken to live in each zone that the policy
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,8 @@ _DAY: Final = timedelta(days=1)
 _WEEKDAYS: Final = tuple(Weekday)
 _LOOK_AHEAD_DAYS: Final = 8
 """Within so many days every rule of quiet hours begins at least once."""
+_QUARTER_MS: Final = 15 * 60_000
+_REMEMBERED: Final = 4_096
 
 
 def zones_of(customer: Customer, unknown: Sequence[ZoneInfo]) -> Sequence[ZoneInfo]:
@@ -26,7 +29,24 @@ def zones_of(customer: Customer, unknown: Sequence[ZoneInfo]) -> Sequence[ZoneIn
 
 def window_start(calendar: Calendar, zones: Sequence[ZoneInfo], now_ms: int) -> int:
     """Return the first moment of the day, week or month that it is now, the earliest of all zones."""
-    return min(_start(calendar, _local(now_ms, there)) for there in zones)
+    quarter = now_ms // _QUARTER_MS
+    starts = []
+    for there in zones:
+        start = _start_within(calendar, there, quarter)
+        starts.append(_start(calendar, _local(now_ms, there)) if start is None else start)
+    return min(starts)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _start_within(calendar: Calendar, there: ZoneInfo, quarter: int) -> int | None:
+    """Return what `_start` is all through a quarter of an hour, or None where it is not the same at both its ends.
+
+    Clocks have changed only where a quarter begins since the zones gave up the sun's time, so what is the same at
+    both ends is the same between them.
+    """
+    begin = quarter * _QUARTER_MS
+    first = _start(calendar, _local(begin, there))
+    return first if first == _start(calendar, _local(begin + _QUARTER_MS - 1, there)) else None
 
 
 def is_quiet(rule: QuietHours, zones: Sequence[ZoneInfo], now_ms: int) -> bool:

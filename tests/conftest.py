@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from agents.platform.local import LocalPlatform
 from agents.settings import Settings
+
+hypothesis.settings.register_profile("attune", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("attune")
 
 NO_ENGINE = "no container engine"
 NO_HELM = "no helm on the PATH"

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from agents.errors import AttuneError
 from agents.platform import process
 from agents.platform.kafka import KafkaServer
 from agents.platform.valkey import ValkeyServer
@@ -108,8 +109,10 @@ class LocalPlatform:
             state.kafka_pid = None
 
     def start_broker(self) -> None:
-        """Start Kafka again on the same data and port, attached."""
+        """Start Kafka again on the same data and port, attached.  AttuneError if another has taken the port."""
         with self._locked() as state:
+            if not process.is_free(state.kafka_port):
+                raise AttuneError(f"port {state.kafka_port} is taken, and the broker's clients know no other")
             self._start_kafka(state, attached=True)
 
     def freeze_broker(self, *, frozen: bool) -> None:

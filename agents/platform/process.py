@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from agents.errors import AttuneError
 from agents.platform.leash import leashed
 
 _POLL_SECONDS = 0.05
+_FIRST_PORT = 10_240
+_PORT_TRIES = 200
+_CLIENT_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_MACOS_FIRST_CLIENT_PORT = 49_152
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """What this process started and has not seen end."""
 
@@ -27,10 +32,16 @@ def _let_detached_live() -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nobody listens on now and that is not of those handed to clients.
+
+    A server that is to come back on its port needs that: while it is away, its own clients try to connect hundreds of
+    times a second, and sooner or later the system gives one of them that very port to connect from.
+    """
+    for _ in range(_PORT_TRIES):
+        port = random.randrange(_FIRST_PORT, _first_client_port())  # noqa: S311 - no secret
+        if is_free(port):
+            return port
+    raise AttuneError(f"no free port between {_FIRST_PORT} and {_first_client_port()} in {_PORT_TRIES} tries")
 
 
 def is_free(port: int) -> bool:
@@ -42,6 +53,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _first_client_port() -> int:
+    try:
+        first = int(_CLIENT_PORTS.read_text().split()[0])
+    except OSError:
+        first = _MACOS_FIRST_CLIENT_PORT
+    return max(first, 2 * _FIRST_PORT)
 
 
 def start(command: Sequence[str], log: Path, *, attached: bool, cwd: Path) -> subprocess.Popen[bytes]:
@@ -95,16 +114,22 @@ def reap(pid: int) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process exists and has not ended."""
+    """Return whether a process exists and has not ended.
+
+    A killed server whose first thread has ended holds its ports for as long as one of its other threads is left.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    status = Path(f"/proc/{pid}/stat")
+    entry = Path(f"/proc/{pid}")
     try:
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+        if not (entry / "stat").exists():
+            return True
+        ended = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return not ended or len(list((entry / "task").iterdir())) > 1
     except OSError:
         return False
 

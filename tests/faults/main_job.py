@@ -155,7 +155,11 @@ class MainJob:
             yield
         finally:
             stop.set()
-            await feeding
+            await asyncio.wait({feeding}, timeout=60)
+            if not feeding.done():  # a producer whose broker does not come back cannot be stopped either
+                feeding.cancel()
+                raise AssertionError(f"what was published is not acknowledged after 60 s\n{self.logs()}")
+            feeding.result()
 
     async def _publish(self, stop: asyncio.Event, pace: float) -> None:
         producer = kafka.producer(self.settings.kafka, linger_ms=5)
@@ -197,6 +201,7 @@ class MainJob:
             capture_output=True,
             text=True,
             check=False,
+            timeout=wait + 300,
         )
         assert done.stdout, f"the oracle said nothing: {done.stderr}\n{self.logs()}"
         report: dict[str, Any] = json.loads(done.stdout)

@@ -2,12 +2,16 @@
 
 import json
 import random
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.vocabulary import Calendar
+from schemas.zones import zone
+from streams import local_time
 from streams.customer import MADE
 from tests.streams.journal import DAY, START, Journal, Output, kinds, pack
 
@@ -173,6 +177,25 @@ def test_more_contacts_than_are_remembered_close_the_limit() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(Calendar),
+    st.sampled_from(["Europe/Berlin", "America/Sao_Paulo", "Pacific/Apia", "Africa/Monrovia", "Asia/Kathmandu"]),
+    st.one_of(st.integers(0, 4_000_000_000_000), st.integers(1_325_238_000_000, 1_325_246_400_000)),
+)
+def test_a_window_begins_with_the_customers_day_week_or_month(calendar: Calendar, name: str, now: int) -> None:
+    """At its first moment the calendar says so, and nothing is later than now; a day that never was begins nothing."""
+    there = zone(name)
+    start = local_time.window_start(calendar, [there], now)
+    local = datetime.fromtimestamp(now / 1000, there)
+    first = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    if calendar is Calendar.WEEK:
+        first -= timedelta(days=first.weekday())
+    if calendar is Calendar.MONTH:
+        first = first.replace(day=1)
+    assert start == round(first.timestamp() * 1000) <= now + 3_600_000
+    assert local_time.window_start(calendar, [there, zone("UTC")], now) <= start
+
+
 @given(st.integers(0, 2**32), st.integers(1, 3), st.sampled_from(["1d", "3d", "calendar"]))
 def test_no_interleaving_exceeds_a_limit(seed: int, at_most: int, window: str) -> None:
     """Decisions, dispatches at any time within validity, reports late and in any order, recalls: recounted by hand."""

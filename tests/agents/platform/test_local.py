@@ -95,6 +95,25 @@ def test_starting_twice_is_harmless_and_a_taken_port_is_avoided(platform: LocalP
         assert again.redis_url != first.redis_url
 
 
+def test_a_broker_never_comes_back_on_another_port(platform: LocalPlatform) -> None:
+    """While a broker is away nobody can take its port by chance, and if a program does, the start says so."""
+    ports = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(ports.read_text().split()[0]) if ports.exists() else 49_152
+    assert all(process.free_port() < first for _ in range(50))
+    platform.start()
+    port = int(platform.bootstrap.rpartition(":")[2])
+    for _ in range(3):
+        platform.stop_broker(kill=True)
+        assert process.is_free(port), "a thread of the killed broker is left"
+        platform.start_broker()
+    platform.stop_broker()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(AttuneError, match=f"port {port} is taken"):
+            platform.start_broker()
+
+
 def test_servers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """kill -9 of the process that started a platform ends both servers within seconds."""
     script = (
