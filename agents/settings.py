@@ -110,6 +110,9 @@ class MetricsSettings(_Section):
 class ViewSettings(_Section):
     """The views in Redis and the topic of states."""
 
+    redis_url: str | None = Field(
+        default=None, description="a Redis of their own, which may be lost: it is filled again; none means redis.url"
+    )
     stale_seconds: float = Field(
         default=10.0, gt=0, description="a view that is not known to be whole for so long is stale: marketing is held"
     )
@@ -167,6 +170,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put flags before the environment before the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
+
+    @property
+    def views_url(self) -> str | None:
+        """Where the views are. Keys of sealed data stay at `redis.url`, and must not be lost."""
+        return self.views.redis_url or self.redis.url
 
     def identity_secret(self) -> bytes:
         """Return the secret of the identifiers' digest; for the embedded platform it is made once, mode 0600."""

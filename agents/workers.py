@@ -204,7 +204,7 @@ async def keep_views(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as clients:
         reader = await _started(clients, kafka.consumer(settings.kafka))
         await documents.read(reader)
-        redis = valkey.client(settings.redis.url)
+        redis = valkey.client(settings.views_url)
         clients.push_async_callback(redis.aclose)
         instance = settings.worker.instance
         member = kafka.consumer(

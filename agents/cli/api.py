@@ -29,7 +29,7 @@ def api(
 
     flags = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = context.load(connect=False, **({"api": flags} if flags else {}))
-    if settings.redis.url is None:
+    if settings.views_url is None:
         settings = context.attached(settings)
     watch = Watch()
     application = create(service(settings), watch)
@@ -52,7 +52,7 @@ def service(settings: Settings) -> Any:
 
     @asynccontextmanager
     async def views() -> AsyncIterator[ViewStore]:
-        async with valkey.client(settings.redis.url, seconds=settings.api.redis_seconds) as client:
+        async with valkey.client(settings.views_url, seconds=settings.api.redis_seconds) as client:
             yield ViewStore(client)
 
     token = settings.api.token

@@ -78,7 +78,9 @@ def explained(settings: Settings) -> Iterator[None]:
         try:
             yield
         except Away as error:
-            raise AttuneError(str(error), "see that it runs and that redis.url is right (`attune settings`)") from error
+            raise AttuneError(
+                str(error), "see that it runs and that views.redis_url or redis.url is right (`attune settings`)"
+            ) from error
         except Moved as error:
             raise AttuneError(str(error), "run the command again") from error
 
@@ -88,7 +90,7 @@ async def _store(settings: Settings) -> AsyncIterator[Any]:
     from agents.clients import valkey
     from agents.clients.viewstore import ViewStore
 
-    async with valkey.client(settings.redis.url) as client:
+    async with valkey.client(settings.views_url) as client:
         yield ViewStore(client)
 
 

@@ -191,20 +191,25 @@ class MainJob:
             del sent[:-20]
         await producer.send(topics.INTERACTIONS, value, key=key, headers=headers)
 
-    async def prove(self, *, wait: float = 90.0, release: str = "agents.cli.main") -> dict[str, Any]:
-        """Let the workers finish and return the report of the oracle of a release; it must hold."""
+    async def attune(self, *arguments: str, release: str = "agents.cli.main", seconds: float = 300) -> dict[str, Any]:
+        """Run a command of a release and return what it says as JSON."""
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", release, "prove", "--wait", str(wait), "--json"],
+            [sys.executable, "-m", release, *arguments],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
             text=True,
             check=False,
-            timeout=wait + 300,
+            timeout=seconds,
         )
-        assert done.stdout, f"the oracle said nothing: {done.stderr}\n{self.logs()}"
-        report: dict[str, Any] = json.loads(done.stdout)
+        assert done.stdout, f"{arguments[0]} said nothing: {done.stderr}\n{self.logs()}"
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    async def prove(self, *, wait: float = 90.0, release: str = "agents.cli.main") -> dict[str, Any]:
+        """Let the workers finish and return the report of the oracle of a release; it must hold."""
+        report = await self.attune("prove", "--wait", str(wait), "--json", release=release, seconds=wait + 300)
         assert report["held"], f"{json.dumps(report, indent=1)}\n{self.logs()}"
         published = self.published
         assert report["unfolded"] < 50 * len(report["fences"]), f"not folded to the end: {report}\n{self.logs()}"

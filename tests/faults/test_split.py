@@ -1,7 +1,6 @@
 """The journal is split from 6 to 12 partitions while interactions flow, and everybody dies on the way."""
 
 import asyncio
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +42,9 @@ async def test_split_under_load(tmp_path: Path) -> None:
         await job.prove()
         async with job.publishing(pace=300):
             assert await split(job, "copy", 4) == 9, job.logs()
-            status = await attune(job, "journal", "status", "--json")
+            status = await job.attune("journal", "status", "--json")
             assert (status["partitions"], status["existing"], status["copying_to"]) == (BEFORE, AFTER, AFTER)
-            report = await attune(job, "prove", "--wait", "60", "--json")
+            report = await job.attune("prove", "--wait", "60", "--json")
             assert report["held"], report
             assert await split(job, "copy", -3) == 9, job.logs()
             job.kill("fold")
@@ -59,7 +58,7 @@ async def test_split_under_load(tmp_path: Path) -> None:
             assert await asyncio.to_thread(refused.wait, 60) == 1
             assert "the journal is closed" in job.logs()
             assert await split(job, "finish", 3) == 9, job.logs()
-            report = await attune(job, "prove", "--json")
+            report = await job.attune("prove", "--json")
             assert set(report["counts"]) <= {"not_routed"}, report  # no router runs
             assert await split(job) == 0, job.logs()
             job.start("router")
@@ -68,7 +67,7 @@ async def test_split_under_load(tmp_path: Path) -> None:
         report = await job.prove(wait=150)
         assert report["copied"] > 500
         assert await split(job) == 0, "a split that is done is done"
-        views = await attune(job, "views", "check", "--wait", "60", "--json")
+        views = await job.attune("views", "check", "--wait", "60", "--json")
         assert views["customers"] > 200
         assert not views["differences"], f"{views}\n{job.logs()}"
         await as_if_never_split(job)
@@ -98,22 +97,6 @@ def start(job: MainJob, phase: str | None, nth: int) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
         )
-
-
-async def attune(job: MainJob, *arguments: str) -> dict[str, Any]:
-    """Run a command and return what it says as JSON."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "agents.cli.main", *arguments],
-        cwd=ROOT,
-        env=job.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 async def until_said(job: MainJob, words: str) -> None:
