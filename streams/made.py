@@ -32,10 +32,15 @@ _MARKETING: Final = ActionClass.MARKETING.value
 
 
 def sent(customer: Customer, event: Event) -> None:
-    """Fold `message.sent`: dispatched, so it can no longer be recalled."""
+    """Fold `message.sent`: dispatched, so it can no longer be recalled.
+
+    The newest report counts, in whatever order they come; a time that was only inferred gives way to any.
+    """
     customer.messages_sent += 1
     made = _find(customer, event) or _outside(customer, event)
-    made.at_ms = event["occurred_at"]
+    at = event["occurred_at"]
+    made.at_ms = max(made.at_ms, at) if made.sent else at
+    made.sent = True
 
 
 def delivered(customer: Customer, event: Event) -> None:

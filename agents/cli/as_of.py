@@ -30,6 +30,9 @@ def as_of(
         By, typer.Option(help="what --at means: append to the journal, or event: the clock of the customer's partition")
     ] = By.APPEND,
     offset: Annotated[int | None, typer.Option(min=0, help="of the customer's journal partition, inclusive")] = None,
+    partition: Annotated[
+        int | None, typer.Option(min=0, help="of the journal, where a split has moved the customer to another")
+    ] = None,
     verify: Annotated[str | None, typer.Option(metavar="HASH", help="exit 1 if the input's hash is another")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -48,7 +51,7 @@ def as_of(
     settings = connect.kafka_settings()
     customer = surrogate_of(settings, key)
     with connect.explained(settings), bar("folding the journal partition") as told:
-        found, profile = asyncio.run(look_up(settings, customer, place, told))
+        found, profile = asyncio.run(look_up(settings, customer, place, told, partition=partition))
     shown = _shown(found, profile)
     if wanted is not None:
         shown["verified"] = shown["input"]["sha256"] == wanted

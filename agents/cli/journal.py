@@ -21,7 +21,7 @@ def group() -> None:
 @app.command("split", epilog="Example: attune journal split --to 12, then `attune journal status`")
 def split(
     *,
-    to: Annotated[int, typer.Option("--to", min=2, help="partitions; a multiple of what there is")],
+    to: Annotated[int, typer.Option("--to", min=2, help="partitions; a multiple of what there is, at most 16 times")],
     by: Annotated[str, typer.Option("--by", help="who does it; stands in the log of approvals")] = "operator",
     wait: Annotated[
         float | None,
@@ -70,7 +70,7 @@ def split(
         )
         return
     typer.echo(
-        f"customers are spread over {done.partitions} partitions; {done.copied:,} records were copied, and nobody "
+        f"customers are spread over {done.partitions} partitions; {done.copied:,} records were copied by this run, and nobody "
         f"could write for {done.paused_seconds:.1f} s; start the routers and the coordinator again"
     )
 

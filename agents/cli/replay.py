@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agents.cli import connect
-from agents.cli.replay_options import By, Options, Target
+from agents.cli.replay_options import By, Options, Target, file_of
 from agents.errors import AttuneError, UsageError
 from schemas.vocabulary import Channel
 
@@ -49,7 +49,8 @@ def replay(
     ] = None,
     what: Annotated[str, typer.Option(help="actions, suppressions, interactions, by commas")] = "actions,suppressions",
     to_file: Annotated[
-        Path | None, typer.Option(help="a new file: JSON lines, or an Avro container where it ends in .avro")
+        str | None,
+        typer.Option(metavar="FILE", help="a new file: JSON lines, or an Avro container where it ends in .avro"),
     ] = None,
     to_topic: Annotated[
         str | None, typer.Option(metavar="TOPIC", help="an existing topic that is none of Attune's")
@@ -76,6 +77,7 @@ def replay(
     value and headers as live, those of one customer in their order; after an interruption some come twice there, with
     the same header attune-position (interactions: attune-origin), as after a restart of the live fold.
     """
+    file = None if to_file is None else file_of(to_file)
     options = Options(
         from_text=from_,
         to_text=to,
@@ -87,7 +89,7 @@ def replay(
         channels=tuple(channel or ()),
         types=tuple(type_ or ()),
         what=what,
-        target=Target(to_file, to_topic),
+        target=Target(file, to_topic),
         batch=batch,
     )
     options.check()
@@ -101,7 +103,7 @@ def replay(
 
             asyncio.run(look(settings, request, resume, json=json))
             return
-        with _folder(resume, to_file) as folder:
+        with _folder(resume, file) as folder:
             from agents.cli.replay_session import Session
 
             _run(Session(settings, request, folder, jobs, json=json), resume)
@@ -126,7 +128,12 @@ def _folder(resume: Path | None, file: Path | None) -> Iterator[Path]:
     if resume is not None:
         yield resume
         return
-    with tempfile.TemporaryDirectory(
-        prefix=".attune-replay-", dir=None if file is None else file.absolute().parent
-    ) as folder:
+    beside = Path(tempfile.gettempdir()) if file is None else file.absolute().parent
+    try:
+        made = tempfile.TemporaryDirectory(prefix=".attune-replay-", dir=beside)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be written into {beside}: {error.strerror}", "name a file in a folder of your own"
+        ) from error
+    with made as folder:
         yield Path(folder)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import difflib
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +49,13 @@ class Request:
     target: Target
     batch: int
     words: dict[str, Any]
+
+
+def file_of(text: str) -> Path:
+    """Return the path of --to-file; UsageError for what names a folder."""
+    if not text.strip() or text.endswith(os.sep) or Path(text).is_dir():
+        raise UsageError(f"--to-file {text!r} names a folder", "add the name of a new file")
+    return Path(text)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

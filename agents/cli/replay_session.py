@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import filecmp
 import os
 import shutil
 import sys
@@ -51,9 +52,9 @@ class Session:
             if not plan.complete:
                 self._fold(plan, left, topic_partitions)
                 self._raise_if_unknown(plan)
-                self._put_together(plan)
-                folder.keep(msgspec.structs.replace(plan, complete=True))
+                folder.keep(msgspec.structs.replace(plan, complete=True, size=self._put_together(plan)))
                 self._clear(plan)
+            self._raise_if_gone(plan)
             self._report(plan, time.monotonic() - began)
         finally:
             folder.close()
@@ -132,11 +133,11 @@ class Session:
             else:
                 replay_text.print_lines(part)
 
-    def _put_together(self, plan: Plan) -> None:
-        """Make the file of the parts; it appears when it is whole."""
+    def _put_together(self, plan: Plan) -> int | None:
+        """Make the file of the parts; it appears when it is whole and on disk. Returns its size."""
         file = self.request.target.file
         if file is None:
-            return
+            return None
         marker = self._marker(plan)
         fresh = file.with_name(file.name + ".new")
         with fresh.open("wb") as out:
@@ -145,7 +146,28 @@ class Session:
             for task in plan.ranges:
                 with part_path(self.folder, task.partition).open("rb") as part:
                     shutil.copyfileobj(part, out)
+            out.flush()
+            os.fsync(out.fileno())
+            size = out.tell()
+        if file.exists() and not filecmp.cmp(fresh, file, shallow=False):  # the same is ours, of a run that was killed
+            fresh.unlink()
+            raise UsageError(f"{file} was made by somebody else meanwhile", "move it away and run this again")
         fresh.replace(file)
+        _sync_folder(file.absolute().parent)
+        return size
+
+    def _raise_if_gone(self, plan: Plan) -> None:
+        """Raise AttuneError where a replay was complete before and its file is not what was made."""
+        file = self.request.target.file
+        if not plan.complete or file is None:
+            return
+        size = file.stat().st_size if file.exists() else None
+        if size is None or (plan.size is not None and size != plan.size):
+            found = "is gone" if size is None else f"has {size:,} bytes, and {plan.size:,} were written"
+            raise AttuneError(
+                f"this replay was completed before, and {file} {found}",
+                f"to do it again, delete {self.folder} and that file",
+            )
 
     def _clear(self, plan: Plan) -> None:
         for task in plan.ranges:
@@ -167,6 +189,15 @@ class Session:
         }
         out = sys.stderr if target.is_screen else sys.stdout
         replay_text.report(found, out, json=self.json and not target.is_screen)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names in a folder outlast a power cut, like what they stand for."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _worth_starting(records: int) -> int:

@@ -14,6 +14,7 @@ from agents.history.refold import RUN_RECORDS, Fold, Step, blocked
 from agents.history.selection import WHAT_OF_TOPIC, Output, interaction
 from schemas import headers as names
 from schemas.errors import ContractError
+from schemas.identity import journal_partition
 from schemas.message import Message
 from streams.partition import PARTITION_KEY, Partition
 
@@ -45,24 +46,33 @@ class Seen:
     event: dict[str, Any] | None
 
 
-class _ClockPassed(Exception):
-    """The next record would move the clock beyond the time that was asked for; the engine stops before it."""
+class _Passed(Exception):
+    """The next record is beyond what was asked for; the engine stops before it."""
 
     retry_later = True
+
+
+class _ClockPassed(_Passed):
+    """It would move the clock beyond the time."""
+
+
+class _MovedOn(_Passed):
+    """It is the cut of a split, behind which the customer is in another partition, where all of this was copied to."""
 
 
 class Watched:
     """A step that notes what one customer's records came to, and hands out that customer's outputs alone."""
 
-    def __init__(self, step: Step, customer: str, clock_ms: int | None) -> None:
+    def __init__(self, step: Step, customer: str, number: int, clock_ms: int | None) -> None:
         self._step = step
+        self._number = number
         self._key: Final = customer.encode()
         self._clock_ms = clock_ms
         self.copied: set[int] = set()
         """Offsets of the customer's records that left no trace; whoever reads them clears them."""
 
     def __call__(self, table: Any, record: Message) -> Sequence[Output]:
-        """Fold one record; raises what the step raises, and _ClockPassed."""
+        """Fold one record; raises what the step raises, and _Passed."""
         outputs = self._step(table, record)
         if record.key is None:
             self._raise_if_passed(table)
@@ -77,8 +87,12 @@ class Watched:
 
     def _raise_if_passed(self, table: Any) -> None:
         partition = table.get(PARTITION_KEY)
-        if self._clock_ms is not None and partition is not None and partition.clock_ms > self._clock_ms:
+        if partition is None:
+            return
+        if self._clock_ms is not None and partition.clock_ms > self._clock_ms:
             raise _ClockPassed
+        if partition.split_to and journal_partition(self._key.decode(), partition.split_to) != self._number:
+            raise _MovedOn
 
 
 @dataclass(slots=True)
@@ -123,15 +137,16 @@ async def fold_to(
     progress: Progress | None = None,
     run_records: int = RUN_RECORDS,
 ) -> Found:
-    """Fold a partition from its first record to a place.
+    """Fold a partition from its first record to a place, or to where the customer moved on from it.
 
     `make_fold` makes the engine's fold and its empty table around a step. `prepare` is awaited when the end is known:
     it reads the documents, so that each one that was activated before the end is there. Raises AttuneError where
-    records are gone, a document is missing or nothing can be read, UsageError for an offset that is not there.
+    records are gone, a document is missing or nothing can be read, UsageError for an offset that is not there, or
+    that is behind the customer's removal.
     """
     end = await _end(consumer, tp, place)
     await prepare()
-    watched = Watched(step, customer, place.clock_ms)
+    watched = Watched(step, customer, tp.partition, place.clock_ms)
     fold, table = make_fold(watched)
     found = Found(customer, tp, 0)
     passed = False
@@ -142,9 +157,14 @@ async def fold_to(
             _note(found, watched, taken, outcome.sends)
             found.refused += outcome.dead_letters
             if outcome.blocked is not None:
-                if not isinstance(outcome.blocked, _ClockPassed):
+                if not isinstance(outcome.blocked, _Passed):
                     raise blocked(tp, records[outcome.consumed].offset, outcome.blocked)
-                passed, position = True, records[outcome.consumed].offset  # noqa: PLW2901 - the clock ends it here
+                passed, position = True, records[outcome.consumed].offset  # noqa: PLW2901 - it ends here
+                if place.offset is not None and isinstance(outcome.blocked, _MovedOn):
+                    raise UsageError(
+                        f"{customer} has moved on from {tp.topic}/{tp.partition} at offset {position:,}",
+                        "name an earlier offset, or a later one of the partition that the customer is in since",
+                    )
         found.end = position
         if progress is not None:
             progress(position, end)

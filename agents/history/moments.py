@@ -13,14 +13,14 @@ _AGO = re.compile(r"([0-9]{1,9})\s*([smhdw])(?:\s+ago)?\Z")
 def moment_ms(text: str, now_ms: int, flag: str) -> int:
     """Return milliseconds since 1970 of `2026-01-31T09:15:00Z`, `2d ago` or `now`.
 
-    UsageError naming the flag for anything else; a time without its zone is refused, since it would mean another
-    moment on another machine.
+    UsageError naming the flag for anything else, and for what lies before 1970; a time without its zone is refused,
+    since it would mean another moment on another machine.
     """
     words = text.strip()
     if words == "now":
         return now_ms
     if (ago := _AGO.match(words)) is not None:
-        return now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+        return _of_the_log(now_ms - int(ago[1]) * _UNITS_MS[ago[2]], text, flag)
     try:
         moment = datetime.fromisoformat(words)
     except ValueError:
@@ -30,4 +30,10 @@ def moment_ms(text: str, now_ms: int, flag: str) -> int:
         raise UsageError(
             f"{flag} {text!r} {what}", "write e.g. 2026-01-31T09:15:00Z, 2026-01-31T10:15:00+01:00, `2d ago` or now"
         )
-    return round(moment.timestamp() * 1000)
+    return _of_the_log(round(moment.timestamp() * 1000), text, flag)
+
+
+def _of_the_log(time_ms: int, text: str, flag: str) -> int:
+    if time_ms < 0:
+        raise UsageError(f"{flag} {text!r} is before 1970, and nothing is older", "name a later time")
+    return time_ms

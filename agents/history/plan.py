@@ -44,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     until_ms: int | None
     ranges: tuple[Range, ...]
     complete: bool = False
+    size: int | None = None
+    """Bytes of the file that was made, once it is complete."""
 
 
 async def ranges(
@@ -90,11 +92,15 @@ class Folder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[bytes] = (path / "lock").open("wb")
         except (FileExistsError, NotADirectoryError) as error:
             raise UsageError(
                 f"{path} is no folder", "name a folder for --resume; it is made if it is not there"
             ) from error
-        self._lock: IO[bytes] = (path / "lock").open("wb")
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be worked in: {error.strerror}", "name a folder that this user may write into"
+            ) from error
         try:
             fcntl.flock(self._lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

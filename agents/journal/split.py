@@ -20,6 +20,8 @@ from agents.journal.placement import Placement, Step
 
 LITTLE = 2_000
 """Records left to copy at which routers are asked to stop."""
+LARGEST_FACTOR = 16
+"""A split multiplies the partitions by at most so much: a slip of the finger could not be taken back."""
 _POLL_SECONDS = 0.3
 
 
@@ -54,6 +56,12 @@ def check(found: Placement, existing: int, wanted: int) -> None:
         raise UsageError(
             f"customers are spread over {before} partitions, and {wanted} is no larger multiple of that",
             f"choose a multiple, e.g. {2 * before}: then each new one has customers of one old one alone",
+        )
+    if wanted > LARGEST_FACTOR * before:
+        raise UsageError(
+            f"{wanted} is more than {LARGEST_FACTOR} times the {before} partitions there are",
+            f"choose at most {LARGEST_FACTOR * before}: partitions cannot be taken away again, and each one costs files "
+            "and memory of every broker",
         )
     if existing > wanted:
         raise UsageError(

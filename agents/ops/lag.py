@@ -12,7 +12,7 @@ themselves and calls STOP what is no longer committed at all; we ask for offsets
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -136,6 +136,12 @@ class Window:
         """Remember the append time of the record at an offset."""
         self._times[group, tp] = (offset, appended_ms)
 
+    def keep(self, wanted: Collection[tuple[str, TopicPartition]]) -> None:
+        """Forget all other groups and partitions: groups come and go for as long as an exporter runs."""
+        for remembered in (self._samples, self._times):
+            for gone in [known for known in remembered if known not in wanted]:
+                del remembered[gone]
+
 
 async def group_lag(
     admin: Any, consumer: Any, groups: Iterable[str] | None = None, *, window: Window | None = None
@@ -144,7 +150,7 @@ async def group_lag(
 
     `admin` and `consumer` are aiokafka's, started; the consumer has neither group nor subscription and is used by
     nobody else.  Give the same `window` at every call: status, trend and rate come from its samples.  A group that
-    does not exist is Dead and has no partitions.  Raises KafkaError.
+    does not exist is Dead and has no partitions.  A partition without a leader is left out.  Raises KafkaError.
 
     Share groups are left out: they have no committed offset to be behind of.
     """
@@ -157,6 +163,7 @@ async def group_lag(
     for name in names:
         owned = [tp for member in described[name][1] for tp in member.owns]
         wanted[name] = sorted(tp for tp in {*offsets[name], *owned} if tp in existing)
+    window.keep({(name, tp) for name, tps in wanted.items() for tp in tps})
     every = sorted({tp for tps in wanted.values() for tp in tps})
     begins = await consumer.beginning_offsets(every) if every else {}
     ends = await consumer.end_offsets(every) if every else {}
@@ -241,10 +248,12 @@ class _Look:
 
 
 async def _existing(admin: Any) -> set[TopicPartition]:
+    """Return the partitions that have a leader: nobody can say where the others end."""
     return {
         TopicPartition(topic["topic"], partition["partition"])
         for topic in await admin.describe_topics()
         for partition in topic["partitions"]
+        if partition["leader"] >= 0
     }
 
 

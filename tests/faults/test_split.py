@@ -19,7 +19,7 @@ from streams import growth
 from streams.errors import BadEvent
 from streams.partition import PARTITION_KEY
 from streams.step import SPLIT, Core
-from tests.faults.main_job import ROOT, MainJob, main_job
+from tests.faults.main_job import CUSTOMERS, ROOT, MainJob, main_job
 from tests.streams.journal import Table
 
 pytestmark = pytest.mark.kafka
@@ -40,6 +40,7 @@ async def test_split_under_load(tmp_path: Path) -> None:
             await job.at_work()
             await asyncio.sleep(4)
         await job.prove()
+        before = await somebody_who_moves(job)
         async with job.publishing(pace=300):
             assert await split(job, "copy", 4) == 9, job.logs()
             status = await job.attune("journal", "status", "--json")
@@ -70,7 +71,37 @@ async def test_split_under_load(tmp_path: Path) -> None:
         views = await job.attune("views", "check", "--wait", "60", "--json")
         assert views["customers"] > 200
         assert not views["differences"], f"{views}\n{job.logs()}"
+        await history_as_before(job, before)
         await as_if_never_split(job)
+
+
+async def somebody_who_moves(job: MainJob) -> dict[str, Any]:
+    """Return what `attune as-of` says of a customer whom the split moves to another partition."""
+    for number in range(CUSTOMERS):
+        found = await job.attune("as-of", f"household:{number}", "--json")
+        if journal_partition(found["customer"], AFTER) != found["journal"]["partition"]:
+            return found
+    raise AssertionError("nobody moves")
+
+
+async def history_as_before(job: MainJob, before: dict[str, Any]) -> None:
+    """What was shown and proven of a moved customer before the split can be shown and proven after it."""
+    customer, journal, proof = before["customer"], before["journal"], before["input"]["sha256"]
+    old, position = str(journal["partition"]), str(journal["position"])
+    again = await job.attune("as-of", customer, "--partition", old, "--offset", position, "--verify", proof, "--json")
+    assert again == {**before, "verified": True}
+    by_time = await job.attune("as-of", customer, "--at", journal["appended_at"], "--json")
+    assert (by_time["state"], by_time["input"]) == (before["state"], before["input"])
+    now = await job.attune("as-of", customer, "--json")
+    assert now["journal"]["partition"] == journal_partition(customer, AFTER)
+    assert now["input"]["records"] >= before["input"]["records"]
+    for wrong in (
+        ["--offset", position],
+        ["--partition", old, "--offset", "100000"],
+        ["--partition", "11", "--at", "1d ago"],
+    ):
+        with pytest.raises(AssertionError, match=r"--partition|has no offset|moved on|was never there"):
+            await job.attune("as-of", customer, *wrong, "--json")
 
 
 async def split(job: MainJob, phase: str | None = None, nth: int = 0) -> int:

@@ -44,12 +44,12 @@ async def test_redis_of_the_views_away(
                 await asyncio.sleep(3)
                 os.kill(server, signal.SIGSTOP)
                 try:
-                    worst = await _worst_lag(job, seconds)
+                    appended, folded = await _work_done(job, seconds)
                 finally:
                     os.kill(server, signal.SIGCONT)
                 thawed = time.monotonic()
-            print(f"away for {seconds:.0f} s; the fold was {worst} records behind at worst")
-            assert worst < 10 * PACE, f"the fold stood still\n{job.logs()}"
+            print(f"away for {seconds:.0f} s: {appended} records appended to the journal and {folded} folded meanwhile")
+            assert folded > appended / 2 > 0, f"the fold waited\n{job.logs()}"
             await job.prove()
             checked = await job.attune("views", "check", "--wait", "120", "--json")
             print(f"whole again after {time.monotonic() - thawed:.1f} s: {checked['customers']} customers")
@@ -59,21 +59,23 @@ async def test_redis_of_the_views_away(
         process.stop(server, kill=True)
 
 
-async def _worst_lag(job: MainJob, seconds: float) -> int:
-    """Return how far the fold's group was behind the journal at worst, asked once a second."""
+async def _work_done(job: MainJob, seconds: float) -> tuple[int, int]:
+    """Return how many records were appended to the journal in so many seconds, and how many the fold has committed."""
     tps = [TopicPartition(topics.JOURNAL, number) for number in range(CATALOGUE.topics[topics.JOURNAL].partitions)]
     admin, consumer = kafka.admin(job.settings.kafka), kafka.consumer(job.settings.kafka)
     await admin.start()
     await consumer.start()
-    worst = 0
+
+    async def counts() -> tuple[int, int]:
+        committed = await admin.list_consumer_group_offsets(FOLD_GROUP)
+        ends = await consumer.end_offsets(tps)
+        return sum(ends.values()), sum(committed[tp].offset for tp in tps if tp in committed)
+
     try:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            committed = await admin.list_consumer_group_offsets(FOLD_GROUP)
-            ends = await consumer.end_offsets(tps)
-            worst = max(worst, sum(end - (committed[tp].offset if tp in committed else 0) for tp, end in ends.items()))
-            await asyncio.sleep(1)
+        before = await counts()
+        await asyncio.sleep(seconds)
+        after = await counts()
+        return after[0] - before[0], after[1] - before[1]
     finally:
         await consumer.stop()
         await admin.close()
-    return worst

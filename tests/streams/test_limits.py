@@ -133,6 +133,18 @@ def test_displays_count_where_the_limit_says_so() -> None:
         assert reason(buy(journal, 9)) == expected
 
 
+@pytest.mark.parametrize("hours", [(10, 14), (14, 10)])
+def test_of_two_reports_of_a_dispatch_the_newest_counts(hours: tuple[int, int]) -> None:
+    """In whatever order they come: the window begins with the last time that the customer may have been reached."""
+    journal = limited({"at_most": 1, "window": "1d"})
+    first = buy(journal, 0)
+    tell(journal, "message.delivered", first, 20)  # what follows from it is no better than the report itself
+    for hour in hours:
+        tell(journal, "message.sent", first, hour)
+    assert reason(buy(journal, 37)) == "CONTACT_LIMIT"
+    assert reason(buy(journal, 38.1)) == "offer-0"
+
+
 def test_a_calendar_day_is_the_customers() -> None:
     """The limit of a day ends at midnight where the customer lives, also on the day on which clocks change."""
     journal = limited({"at_most": 1, "calendar": "day"}, zones=("UTC",))

@@ -31,3 +31,10 @@ def test_what_it_may_not_be(text: str) -> None:
         moment_ms(text, NOW, "--at")
     assert "--at" in refused.value.message
     assert "2026-01-31T09:15:00Z" in refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["1960-01-01T00:00:00Z", "9999w ago"])
+def test_nothing_is_older_than_1970(text: str) -> None:
+    """Kafka knows no such time, and no record has one."""
+    with pytest.raises(UsageError, match="before 1970"):
+        moment_ms(text, NOW, "--from")

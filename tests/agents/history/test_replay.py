@@ -180,6 +180,10 @@ def test_it_is_complete_and_without_doubles_after_any_death(past: Recorded, tmp_
     assert said["given"] == len(past.live)
     assert json.loads(past.attune(*again, "--json").stdout)["was_complete"]
     assert file.read_bytes() == whole.read_bytes()
+    file.write_text("mine")
+    assert "has 4 bytes" in past.attune(*again, code=1).stderr
+    file.unlink()
+    assert "is gone" in past.attune(*again, code=1).stderr
 
 
 def test_ctrl_c_says_how_to_go_on(past: Recorded, tmp_path: Path) -> None:
@@ -329,6 +333,10 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("--what", "everything"), 2, "names everything"),
     (("--customer", "4711"), 2, "names no customer"),
     (("--resume", "work"), 2, "goes on with a file or a topic"),
+    (("--from", "1960-01-01T00:00:00Z"), 2, "is before 1970"),
+    (("--to-file", "new/"), 2, "names a folder"),
+    (("--to-file", "/proc/out.jsonl"), 2, "nothing can be written into /proc"),
+    (("--to-file", "out.jsonl", "--resume", "/proc/work"), 2, "cannot be worked in"),
     (("--customer", "email:nobody@example.invalid"), 1, "knows no customer"),
 ]
 
@@ -355,6 +363,21 @@ def test_a_file_that_exists_is_left_alone(past: Recorded, tmp_path: Path) -> Non
     file.write_text("mine")
     assert "exists" in past.attune("replay", "--to-file", str(file), code=2).stderr
     assert file.read_text() == "mine"
+
+
+def test_a_file_that_somebody_makes_meanwhile_is_left_alone(past: Recorded, tmp_path: Path) -> None:
+    """Exit 2, its content stays, and the same command goes on once it is moved away."""
+    file, work = tmp_path / "out.jsonl", tmp_path / "work"
+    again = ("replay", "--to-file", str(file), "--resume", str(work))
+    dead = past.start("2", "1", *again, "--batch", "150", module="tests.agents.history.crashing_replay")
+    dead.communicate(timeout=60)
+    file.write_text("mine")
+    assert "was made by somebody else" in past.attune(*again, code=2).stderr
+    assert file.read_text() == "mine"
+    file.unlink()
+    said = json.loads(past.attune(*again, "--json").stdout)
+    assert said["given"] == len(past.live)
+    assert len(file.read_text().splitlines()) == len(past.live)
 
 
 def test_the_journal_must_be_whole(past: Recorded, tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_only_multiples_will_do(wanted: int) -> None:
         order.check(Placement((6,)), 6, wanted)
 
 
+def test_a_slip_of_the_finger_is_refused() -> None:
+    """Sixteen times what there is, and no more at once: it could not be taken back."""
+    order.check(Placement((6,)), 6, 96)
+    with pytest.raises(UsageError, match="more than 16 times"):
+        order.check(Placement((6,)), 6, 6_000_000)
+
+
 def test_one_split_at_a_time() -> None:
     """A split that has begun is finished first; a topic that has more partitions than wanted is not cut."""
     with pytest.raises(AttuneError, match="to 12 partitions has begun"):

@@ -49,6 +49,18 @@ def test_a_window_forgets() -> None:
     assert status_of(kept, owned=True) is Status.STALL
 
 
+def test_a_window_forgets_groups_that_are_gone() -> None:
+    """Groups come and go for as long as an exporter runs; what it remembers does not grow with them."""
+    window, tp = Window(10), TopicPartition("t", 0)
+    for group in ("here", "gone"):
+        window.add(group, tp, Sample(0.0, 5, 5))
+        window.note(group, tp, 5, 1_000)
+    window.keep({("here", tp)})
+    assert (window.appended_ms("here", tp, 5), window.appended_ms("gone", tp, 5)) == (1_000, None)
+    assert len(window.add("here", tp, Sample(1.0, 6, 4))) == 2
+    assert len(window.add("gone", tp, Sample(1.0, 6, 4))) == 1
+
+
 @pytest.fixture
 async def admin(kafka: Any) -> AsyncIterator[Any]:
     client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
