@@ -113,9 +113,9 @@ class Made(Struct, array_like=True, gc=False):
     """A contact that the company made, by our decision or by another tool, and what became of it.
 
     `at_ms` is when it went out. One that was never confirmed counts at the last moment at which it could have gone out
-    (`confirmed` is false) until its channel says otherwise; `sent` says that the channel has reported the dispatch itself,
-    and not only what follows from it. `seen` are times of further displays. `outcome` is an
-    Outcome. Of a contact by another tool `action_id` is its reference.
+    (`confirmed` is false) until its channel says otherwise; `sent` says that the channel has reported the dispatch
+    itself, and not only what follows from it. `seen` are times of further displays. `outcome` is an Outcome. Of a
+    contact by another tool `action_id` is its reference.
     """
 
     action_id: str

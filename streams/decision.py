@@ -8,7 +8,6 @@ Fallbacks are looked at last: one wins only where nothing else may be proposed.
 
 from typing import Any, Final, NamedTuple
 
-from schemas.primitives import written
 from schemas.vocabulary import ActionClass, ReasonCode
 from streams.customer import PROPOSALS, QUEUED, Customer, Proposal, Queued
 from streams.emit import NO_ACTION, PROPOSED, Outbox
@@ -65,9 +64,8 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     winner: Choice | None = None
     place = 0
     room = QUEUED - len(customer.queue)
-    for number, candidate in enumerate(candidates):
-        if reasons[number] is not None:
-            continue
+    for number in _passed(reasons):
+        candidate = candidates[number]
         priority = _priority(answers, number, situation)
         outcome = _contact(candidate, plan, situation, waiting, priority)
         if len(chosen) >= room and not isinstance(outcome, str):
@@ -86,17 +84,24 @@ def decide(plan: Plan, situation: Situation, documents: Documents, outbox: Outbo
     if winner is not None:
         reasons[place] = SELECTED
         chosen.append(winner)
-    explained = [candidate.explained[reason] for candidate, reason in zip(candidates, reasons, strict=True)]
     shared: dict[str, Any] = {
         "churn_risk": situation.churn_risk,
         "value_at_risk_minor": situation.value_at_risk_minor,
-        "candidates": written(explained),
+        "candidates": answers.explained(reasons),
         **documents,
     }
     for choice in chosen:
         _propose(choice, plan, situation, shared, outbox)
     if not chosen:
         outbox.decision(NO_ACTION, _reason_of_the_best(answers, reasons, situation), **shared)
+
+
+def _passed(reasons: list[str | None]) -> list[int]:
+    """Return the numbers of the candidates that nothing has removed: few of many."""
+    passed: list[int] = []
+    for _ in range(reasons.count(None)):
+        passed.append(reasons.index(None, passed[-1] + 1 if passed else 0))
+    return passed
 
 
 def _priority(answers: Answers, number: int, situation: Situation) -> float:
@@ -110,15 +115,13 @@ def _priority(answers: Answers, number: int, situation: Situation) -> float:
 
 
 def _reason_of_the_best(answers: Answers, reasons: list[str | None], situation: Situation) -> str:
-    """Return what removed the candidate with the highest priority."""
-    best, found = -1.0, NO_CANDIDATES
-    for number, reason in enumerate(reasons):
-        priority = answers.priorities[number]
-        if priority is None:
-            priority = _priority(answers, number, situation)
-        if priority > best and reason is not None:
-            best, found = priority, reason
-    return found
+    """Return what removed the candidate with the highest priority, the first of equals."""
+    numbers = answers.by_risk if answers.best is None else (answers.best, *answers.by_risk)
+    if not numbers:
+        return NO_CANDIDATES
+    reason = reasons[max(numbers, key=lambda number: (_priority(answers, number, situation), -number))]
+    assert reason is not None, "nothing was chosen, so everything was removed"
+    return reason
 
 
 def _engagement(answers: Answers, plan: Plan, situation: Situation) -> list[str | None]:
@@ -129,9 +132,10 @@ def _engagement(answers: Answers, plan: Plan, situation: Situation) -> list[str 
         reasons = answers.stages(situation)
     except UNDECIDED:
         reasons = [ASK] * len(candidates)
-    for number, reason in enumerate(reasons):
-        if reason == ASK:
-            reasons[number] = _one_by_one(candidates[number], plan)
+    if ASK in reasons:
+        for number, reason in enumerate(reasons):
+            if reason == ASK:
+                reasons[number] = _one_by_one(candidates[number], plan)
     if age_ms > answers.shortest_age_ms:
         for number, candidate in enumerate(candidates):
             if age_ms > candidate.max_trigger_age_ms:

@@ -14,6 +14,7 @@ from schemas.codec import item_writer
 from schemas.conditions import Condition
 from schemas.policy import Action, Policy
 from schemas.policy_variables import flat_name
+from schemas.primitives import Written, written
 from schemas.vocabulary import ActionClass, EventType, ReasonCode
 from streams import aggregates, plain
 from streams.partition import Active
@@ -23,6 +24,10 @@ from streams.situation import VALUES, Situation
 
 UNDECIDED: Final = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 """What a condition raises when it cannot be decided: no risk score yet, a missing attribute, a division by zero."""
+
+EXPLANATIONS_BYTES: Final = 4_000_000
+"""So much is remembered of each trigger's explanations."""
+_POINTER_BYTES: Final = 8
 
 _WRITE_CANDIDATE: Final = item_writer("NextBestAction", "candidates")
 
@@ -158,10 +163,21 @@ def _lasting(eligibility: Condition | None, number: Mapping[Condition, int]) -> 
 class Answers:
     """The actions that answer to one trigger, by action id, so that the first of equals wins ties.
 
-    `stages` judges all of them at once, see streams/plain.py. `priorities` are None where the value is at risk.
+    `stages` judges all of them at once, see streams/plain.py. `priorities` are None where the value is at risk;
+    `by_risk` are the numbers of those, and `best` is the number of the first candidate with the highest of the others.
     """
 
-    __slots__ = ("candidates", "priorities", "shortest_age_ms", "stages", "weights")
+    __slots__ = (
+        "_explanations",
+        "_room",
+        "best",
+        "by_risk",
+        "candidates",
+        "priorities",
+        "shortest_age_ms",
+        "stages",
+        "weights",
+    )
 
     def __init__(self, trigger: str, candidates: list[Candidate], values: Values) -> None:
         self.candidates = candidates
@@ -172,6 +188,28 @@ class Answers:
         ]
         self.shortest_age_ms = min((candidate.max_trigger_age_ms for candidate in candidates), default=0)
         self.stages: Stages = plain.stages([candidate.action for candidate in candidates], values)
+        known = [(priority, -number) for number, priority in enumerate(self.priorities) if priority is not None]
+        self.best = -max(known)[1] if known else None
+        self.by_risk = tuple(number for number, priority in enumerate(self.priorities) if priority is None)
+        self._explanations: dict[tuple[str | None, ...], Written] = {}
+        self._room = EXPLANATIONS_BYTES
+
+    def explained(self, reasons: list[str | None]) -> Written:
+        """Return the explanation of every candidate, by the reason of each.
+
+        Customers are alike: of a few thousand decisions most have reasons that another one had, and the list of a large
+        pack takes longer to write than its conditions to judge. What was written is kept within bounds.
+        """
+        key = tuple(reasons)
+        found = self._explanations.get(key)
+        if found is None:
+            found = written([one.explained[reason] for one, reason in zip(self.candidates, reasons, strict=True)])
+            self._room -= len(found) + _POINTER_BYTES * len(key)
+            if self._room < 0:
+                self._explanations.clear()
+                self._room = EXPLANATIONS_BYTES
+            self._explanations[key] = found
+        return found
 
 
 NOTHING: Final = Answers("", [], VALUES)

@@ -110,6 +110,9 @@ def _supervise(ports: Mapping[str, int | None]) -> int:
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stopping.append(received))
+    sys.stderr.write(
+        f"starting {', '.join(ports)}; each logs JSON lines here; Ctrl-C ends them all, `attune lag` shows them at work\n"
+    )
     running = {role: _start(role, port) for role, port in ports.items()}
     while not stopping:
         time.sleep(0.2)

@@ -1,12 +1,18 @@
 """Which action wins, and why the others do not."""
 
+import random
 from typing import Any
 
 import pytest
 
+from schemas.policy_reader import read_policy
 from schemas.policy_variables import VARIABLES
+from schemas.primitives import written
+from schemas.vocabulary import ReasonCode
+from streams import plan as plans
 from streams import queue
 from streams.customer import QUEUED, Customer, Proposal, Queued
+from streams.plan import Plan
 from streams.situation import VALUES
 from tests.streams.journal import ANN, DAY, MODEL, START, Journal, Output, kinds, pack, sha256
 
@@ -330,3 +336,20 @@ def test_every_declared_variable_is_computed() -> None:
         situation = Situation(journal.customer(), interaction(), START + 9 * DAY, scorer)
         for name, compute in VALUES.items():
             assert type(compute(situation)) is type(VARIABLES[name].example), name
+
+
+def test_what_is_remembered_of_explanations_is_right_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One explanation for each list of reasons, the same as when it is written anew, however many there were."""
+    monkeypatch.setattr(plans, "EXPLANATIONS_BYTES", 2_000)
+    answers = Plan(read_policy(pack(*({"id": f"a-{number}"} for number in range(4))))).answers["purchase.made"]
+    chance = random.Random(7)
+    codes = [code.value for code in ReasonCode]
+    seen = set()
+    for _ in range(2_000):
+        reasons: list[str | None] = [chance.choice(codes) for _ in answers.candidates]
+        found = answers.explained(reasons)
+        assert found == written([one.explained[why] for one, why in zip(answers.candidates, reasons, strict=True)])
+        assert answers.explained(reasons) is found
+        seen.add(found)
+    assert len(seen) > 500
+    assert sum(map(len, answers._explanations.values())) <= 2_000
