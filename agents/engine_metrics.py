@@ -50,6 +50,14 @@ _PROCESS_COUNTED: dict[str, tuple[str, Callable[[Engine], int]]] = {
 }
 
 
+def waits(engine: Engine) -> str | None:
+    """Return what an engine waits for before it folds; None where it is at work, be it with no partition."""
+    restores = engine.restores
+    if restores.running:
+        return f"states are being restored, {restores.partitions_done} of {restores.partitions} partitions are done"
+    return None if engine.takes_runs else "the group has not given out partitions to this process yet"
+
+
 class EngineCollector(Collector):
     """Reads an engine's numbers when Prometheus asks; copies of its mappings, since its loop goes on meanwhile."""
 

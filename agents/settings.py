@@ -3,7 +3,9 @@
 A nested setting is written with two underscores: `[kafka] bootstrap` is ATTUNE_KAFKA__BOOTSTRAP.
 """
 
+import contextlib
 import difflib
+import json
 import os
 import secrets
 import tomllib
@@ -13,7 +15,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings.exceptions import SettingsError
 
+from agents.addresses import Brokers, HttpUrl, RedisUrl
 from agents.errors import UsageError
 
 FILE = Path("attune.toml")
@@ -22,13 +26,15 @@ _NOT_SETTINGS = ("ATTUNE_TEST_", "ATTUNE_SETTINGS_FILE")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class KafkaSettings(_Section):
     """How every client reaches Kafka."""
 
-    bootstrap: str | None = Field(default=None, description="host:port[,host:port]; none means the embedded platform")
+    bootstrap: Brokers | None = Field(
+        default=None, description="host:port[,host:port]; none means the embedded platform"
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
@@ -52,13 +58,13 @@ class KafkaSettings(_Section):
 class RedisSettings(_Section):
     """Where keys and views are kept."""
 
-    url: str | None = Field(default=None, description="redis://… or rediss://…; none means the embedded platform")
+    url: RedisUrl | None = Field(default=None, description="redis://… or rediss://…; none means the embedded platform")
 
 
 class RegistrySettings(_Section):
     """A schema registry beside the embedded one."""
 
-    url: str | None = Field(default=None, description="a server that speaks the Confluent Schema Registry API")
+    url: HttpUrl | None = Field(default=None, description="a server that speaks the Confluent Schema Registry API")
     user: str | None = None
     password: SecretStr | None = None
     token: SecretStr | None = None
@@ -70,7 +76,7 @@ class JournalSettings(_Section):
     clock: Literal["wall", "watermarks"] = Field(
         default="wall", description="who moves event time: the coordinator or producers"
     )
-    tick_seconds: float = Field(default=1.0, gt=0)
+    tick_seconds: float = Field(default=1.0, gt=0, le=60)
 
 
 class PrivacySettings(_Section):
@@ -91,7 +97,7 @@ class WorkerSettings(_Section):
     """Bounds of a worker."""
 
     max_batch_records: int = Field(default=2_000, ge=1)
-    commit_seconds: float = Field(default=0.5, gt=0)
+    commit_seconds: float = Field(default=0.5, gt=0, le=60)
     instance: str | None = Field(default=None, description="a name that is stable across restarts makes them quick")
 
 
@@ -110,14 +116,17 @@ class MetricsSettings(_Section):
 class ViewSettings(_Section):
     """The views in Redis and the topic of states."""
 
-    redis_url: str | None = Field(
+    redis_url: RedisUrl | None = Field(
         default=None, description="a Redis of their own, which may be lost: it is filled again; none means redis.url"
     )
     stale_seconds: float = Field(
-        default=10.0, gt=0, description="a view that is not known to be whole for so long is stale: marketing is held"
+        default=10.0,
+        gt=0,
+        le=86_400,
+        description="a view that is not known to be whole for so long is stale: marketing is held",
     )
     publish_seconds: float = Field(
-        default=0.5, gt=0, description="how often states go to their topic, the newest of each customer"
+        default=0.5, gt=0, le=3_600, description="how often states go to their topic, the newest of each customer"
     )
 
 
@@ -187,15 +196,28 @@ class Settings(BaseSettings):
                 f"set {PREFIX}PRIVACY__SECRET (the same for every worker, kept outside the log), or for a trial "
                 f"write one to {path}",
             )
-        self.home.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            return path.read_bytes()
+        with made(self.home):
+            try:
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            except FileExistsError:
+                return path.read_bytes()
         with os.fdopen(descriptor, "wb") as file:
             secret = secrets.token_hex(32).encode()
             file.write(secret)
         return secret
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder of the setting `home` and let the block begin to use it; UsageError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or folder} cannot be used: {error.strerror or error}",
+            f"make {folder} a folder in which this user may write, or set {variable('home')} to one",
+        ) from error
 
 
 def settings_file() -> Path:
@@ -214,13 +236,15 @@ def load(**flags: Any) -> Settings:
         raise UsageError(f"{path} cannot be read: {error}", "it must be a TOML file in UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}", 'it must be TOML, e.g. [kafka] then bootstrap = "host:9092"') from error
-    mistakes = [*_unknown(in_file, str(path)), *_unknown_variables()]
+    mistakes = [*_unknown(in_file, str(path)), *_unknown_variables(), *_no_objects()]
     if mistakes:
         raise UsageError("; ".join(mistakes), "see `attune settings` for every name")
     try:
         return Settings(**flags)
     except ValidationError as error:
         raise UsageError("; ".join(_explain(error, in_file, path)), "see `attune settings` for every name") from error
+    except SettingsError as error:  # of a variable in small letters, which pydantic takes for the same
+        raise UsageError(f"environment: {error}", "see `attune settings` for every name") from error
 
 
 def names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -273,6 +297,24 @@ def _unknown_variables() -> Iterator[str]:
             yield f"environment: {name} is no setting{_nearest(name, list(known))}"
 
 
+def _no_objects() -> Iterator[str]:
+    """Yield what is wrong with variables that stand for a whole section."""
+    for section, field in Settings.model_fields.items():
+        given = os.environ.get(variable(section))
+        if given is None or not isinstance(field.default, BaseModel):
+            continue
+        try:
+            is_object = isinstance(json.loads(given), dict)
+        except (ValueError, RecursionError):
+            is_object = False
+        if not is_object:
+            first = next(iter(type(field.default).model_fields))
+            yield (
+                f"{variable(section)}: it is no JSON object of the section {section}; set its settings one by "
+                f"one, such as {variable(f'{section}.{first}')}"
+            )
+
+
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
@@ -282,15 +324,19 @@ def _explain(error: ValidationError, in_file: Mapping[str, Any], path: Path) -> 
     written = set(_flatten(in_file))
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
+        section = name.partition(".")[0]
         place = next(
             (
                 label
                 for label, there in (
                     (variable(name), variable(name) in os.environ),
+                    (variable(section), section != name and variable(section) in os.environ),
                     (f"{path}, {name}", name in written),
                 )
                 if there
             ),
             name or "settings",
         )
-        yield f"{place}: {problem['msg'].removeprefix('Value error, ')}"
+        said = problem["msg"].removeprefix("Value error, ")
+        of = f"{name}: " if place == variable(section) and section != name else ""
+        yield f"{place}: {of}{said}"

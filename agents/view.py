@@ -3,13 +3,19 @@
 A view of one customer is three things, each from a source of its own and each with a position that only grows: the
 state (the fold's changelog), the actions (the decisions topic) and the suppressions (theirs).  A *mark* says of one
 partition of a source how far the views contain it.
+
+Which partition has a customer's state is said by the marks themselves: a partition that was split says to how many, and
+it does so before anything is written for those who have moved. So whoever goes by marks alone never takes a partition
+for somebody's that is not, however few of them there are.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
+
+from schemas import identity, topics
 
 STATE: Final = "customer"
 ACTIONS: Final = "actions"
@@ -48,7 +54,8 @@ class Mark(Struct, frozen=True):
     `next` is the offset that is to be applied next.  `shown_ms` is the time of the newest look whose records have all
     been applied: the views show whatever had been durable by then.  Of a partition of the changelog, `position` is the
     journal offset up to which the fold had come, `clock_ms` its event time, `scored_by` the model by which every
-    state in the views has been scored.
+    state in the views has been scored, and `split_to` over how many partitions its customers are spread since it was
+    split: 0 if it never was, None where an older release wrote the mark.
     """
 
     next: int
@@ -59,6 +66,7 @@ class Mark(Struct, frozen=True):
     policy: Document | None = None
     model: Document | None = None
     scored_by: str | None = None
+    split_to: int | None = None
 
 
 class StateWrite(NamedTuple):
@@ -94,7 +102,11 @@ Write = StateWrite | EntriesWrite
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
-    """One customer as the store has it; documents are JSON.  `marks` are all there are, by source."""
+    """One customer as the store has it; documents are JSON.  `marks` are all there are, by source.
+
+    `partitions` says by topic over how many partitions the views were made: of the changelog the number before every
+    split. It is empty until a view agent has said so.
+    """
 
     state_position: str = NOWHERE
     state: bytes | None = None
@@ -103,6 +115,7 @@ class Stored:
     suppressions_position: str = NOWHERE
     suppressions: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     marks: Mapping[str, Mark | None] = dataclasses.field(default_factory=dict)
+    partitions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -133,6 +146,44 @@ def place(position: str) -> tuple[int, int]:
 def source(topic: str, partition: int) -> str:
     """Return the name of one partition of a source, under which its mark is kept."""
     return f"{topic}/{partition}"
+
+
+def homes(customer: str, first: int, marks: Mapping[str, Mark | None]) -> list[int]:
+    """Return the journal partitions that may have something of a customer, the one that has the state now first.
+
+    `first` is the number of partitions before every split. All of them must be fresh: of one that was split, what was
+    written before it; of one that is filled with copies, that they have not ended. Where numbers between two splits
+    are not known, those that may have been are taken in.
+    """
+    counts, found = [first], []
+    for count in counts:  # it grows while splits are found
+        number = identity.journal_partition(customer, count)
+        mark = marks.get(source(topics.FOLD_CHANGELOG, number))
+        found.append((count, number, mark is not None and mark.scored_by == COPYING))
+        counts += _later(first, mark, counts)
+    found.sort()
+    own = next((number for _, number, copying in reversed(found) if not copying), found[0][1])
+    return list(dict.fromkeys((own, *(number for _, number, _ in found))))
+
+
+def _later(first: int, mark: Mark | None, known: Sequence[int]) -> list[int]:
+    """Return the numbers of partitions that a mark tells of: those by which a split may have gone to the newest."""
+    last = 0 if mark is None else mark.split_to or 0
+    if last in known or last <= first:
+        return []
+    return [count for count in (*range(first, last, first), last) if last % count == 0 and count not in known]
+
+
+def spread(first: int, marks: Mapping[str, Mark | None]) -> int:
+    """Return over how many partitions customers are spread, or will be once a split is done, by all marks."""
+    return max([first, *(mark.split_to or 0 for mark in marks.values() if mark is not None)])
+
+
+def doubt(source: str, mark: Mark | None, now_ms: float, stale_seconds: float) -> str | None:
+    """Return why what a source's mark stands for is stale, None while it is fresh."""
+    if mark is not None and mark.split_to is None and source.startswith(f"{topics.FOLD_CHANGELOG}/"):
+        return "was marked by an older release, which does not say whether the journal was split"
+    return stale_because(mark, now_ms, stale_seconds)
 
 
 def stale_because(mark: Mark | None, now_ms: float, stale_seconds: float) -> str | None:

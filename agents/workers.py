@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client.registry import Collector
 
-from agents import metrics, topology
+from agents import engine_metrics, metrics, topology
 from agents.clients import access, kafka, registry, valkey
 from agents.clients.keystore import ValkeyKeyStore, Vault
 from agents.clients.viewstore import ViewStore, parse_mark
@@ -22,7 +22,6 @@ from agents.engine import changelog
 from agents.engine.app import EngineApp, create_app, tune_garbage_collector
 from agents.engine.job import Job, by_crc32
 from agents.engine.kafka import KafkaLog
-from agents.engine_metrics import EngineCollector
 from agents.errors import AttuneError
 from agents.journal.coordinator import Coordinator
 from agents.journal.documents import Documents
@@ -39,6 +38,7 @@ from schemas.registry import RemoteRegistry, publish_all, resolve
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 10.0
+_DROP_SECONDS = 1.0
 _AGAIN_SECONDS = 2.0
 
 ROLES = ("router", "fold", "coordinator", "views")
@@ -194,7 +194,13 @@ async def coordinate(settings: Settings) -> None:
             "Approvals that were taken in, by what became of them.",
             lambda: {"activated": coordinator.activated, "passed_over": coordinator.passed_over},
         )
-        with metrics.served(settings.metrics, "coordinator", approvals_seen):
+        written = metrics.Counts(
+            "attune_control_records",
+            "Control records written to every partition of the journal, by kind.",
+            lambda: {"tick": coordinator.ticks, "activation": coordinator.activated},
+            label="kind",
+        )
+        with metrics.served(settings.metrics, "coordinator", approvals_seen, written):
             await coordinator.run()
 
 
@@ -229,6 +235,7 @@ async def keep_views(settings: Settings) -> None:
         finally:
             following.cancel()
             await asyncio.wait([following])
+            await asyncio.gather(_stop(member), _stop(reader))  # at once: each waits for a cluster that is away
 
 
 def view_log(settings: Settings, member: AIOKafkaConsumer) -> Log:
@@ -257,11 +264,30 @@ async def _stop(client: Any) -> None:
         await asyncio.wait_for(client.stop(), _STOP_SECONDS)
     except (TimeoutError, KafkaError) as error:
         logger.warning("a client of Kafka did not end in order: %r", error)
+        await _drop(client)
+
+
+async def _drop(client: Any) -> None:
+    """Close the connections of a client whose end was cut short: it would leave them, and what opens them again."""
+    if isinstance(client, AIOKafkaProducer):
+        await client.client.close()
+        return
+    fetcher, connections = client._fetcher, client._client  # noqa: SLF001 - a consumer has no other way to them
+    if fetcher is not None:
+        closing = asyncio.ensure_future(fetcher.close())
+        await asyncio.wait([closing], timeout=_DROP_SECONDS)
+        closing.cancel()
+    await connections.close()
 
 
 def collector(role: str, app: EngineApp) -> Collector:
     """Return what shows an app's engine as metrics of a role."""
-    return EngineCollector(role, app.engine_options.engine)
+    return engine_metrics.EngineCollector(role, app.engine_options.engine)
+
+
+def waits(app: EngineApp) -> str | None:
+    """Return what a worker waits for before it does its work; None where it is at work."""
+    return engine_metrics.waits(app.engine_options.engine)
 
 
 def run_app(app: EngineApp) -> int:

@@ -16,7 +16,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+LARGEST_WEIGHT: Final = 1_000_000.0
+"""Of a coefficient, intercept or slope: products of two such, over features of some millions, can be computed with."""
 LARGEST_DOCUMENT: Final = 256_000
+_MOST_DIGITS: Final = 300
+_DEEPEST_NESTING: Final = 16
 
 
 class ModelKind(StrEnum):
@@ -121,16 +125,12 @@ def read_model(raw: bytes) -> ModelDocument:
     if len(raw) > LARGEST_DOCUMENT:
         raise InvalidModel([f"document: {len(raw)} bytes, at most {LARGEST_DOCUMENT} are allowed"])
     try:
-        plain = json.loads(raw)
+        plain = json.loads(raw, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise InvalidModel([f"document: not JSON: {error}"]) from error
-    not_finite = [
-        f"{path}: {number} is no number to compute with; fit the model again, or correct the export"
-        for path, number in _floats(plain, "")
-        if not math.isfinite(number)
-    ]
-    if not_finite:
-        raise InvalidModel(not_finite)
+    unusable = list(_unusable(plain))
+    if unusable:
+        raise InvalidModel(unusable)
     try:
         document = msgspec.convert(plain, ModelDocument, strict=True)
     except msgspec.ValidationError as error:
@@ -151,15 +151,40 @@ def _located(text: str) -> str:
     return f"{path.strip('`').removeprefix('$.') or 'document'}: {message}"
 
 
-def _floats(plain: Any, path: str) -> Iterator[tuple[str, float]]:
-    if isinstance(plain, float):
-        yield path or "document", plain
-    elif isinstance(plain, Mapping):
-        for name, inner in plain.items():
-            yield from _floats(inner, f"{path}.{name}" if path else str(name))
-    elif isinstance(plain, list):
-        for index, inner in enumerate(plain):
-            yield from _floats(inner, f"{path}[{index}]")
+def _whole(digits: str) -> float:
+    """Return a whole number; one without end becomes a fraction or infinite, and is refused as that."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _unusable(plain: Any) -> Iterator[str]:
+    """Yield the place of every value that can neither be computed with nor be written into a record."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, plain)]
+    while waiting:
+        path, depth, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            yield (
+                f"{path or 'document'}: {value} is no number to compute with; fit the model again, or correct the "
+                "export"
+            )
+        elif isinstance(value, str):
+            yield from _half(path, value)
+        elif depth > _DEEPEST_NESTING:
+            yield f"{path.partition('.')[0].partition('[')[0]}: nested more than {_DEEPEST_NESTING} deep; write it flat"
+        elif isinstance(value, Mapping):
+            for name in value:
+                yield from _half(path, name)
+            inner = [(f"{path}.{name}" if path else str(name), depth + 1, one) for name, one in value.items()]
+            waiting += reversed(inner)
+        elif isinstance(value, list):
+            waiting += reversed([(f"{path}[{index}]", depth + 1, one) for index, one in enumerate(value)])
+
+
+def _half(path: str, text: str) -> Iterator[str]:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):x}"
+        yield f"{path or 'document'}: holds half of a character, {half}; write the whole character, in UTF-8"
 
 
 def _errors(document: ModelDocument) -> Iterator[str]:
@@ -184,8 +209,21 @@ def _errors(document: ModelDocument) -> Iterator[str]:
         if feature.name in seen:
             yield f"features[{index}].name: {feature.name.value} is listed twice; leave one out"
         seen.append(feature.name)
+    yield from _unscorable(document)
     if document.calibration.slope <= 0:
         yield (
             f"calibration.slope: {document.calibration.slope} turns the ranking round or flattens it; "
             "it must be above 0"
         )
+
+
+def _unscorable(document: ModelDocument) -> Iterator[str]:
+    """Yield what is so large that a score would be 0 or 1 for everybody, or no number."""
+    weights = {f"coefficients[{index}]": one for index, one in enumerate(document.coefficients)} | {
+        "intercept": document.intercept,
+        "calibration.slope": document.calibration.slope,
+        "calibration.intercept": document.calibration.intercept,
+    }
+    for place, weight in weights.items():
+        if abs(weight) > LARGEST_WEIGHT:
+            yield f"{place}: {weight} is beyond {LARGEST_WEIGHT:,.0f}; fit the model again"

@@ -4,16 +4,21 @@ A `Node` answers with a value of the type asked for, or notes a fault and answer
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import yaml
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Value = TypeVar("Value")
 
 LONGEST_TEXT: Final = 10_000
+LONGEST_NUMBER: Final = 300
+"""Characters of a number as it is written: what is longer costs more to convert than it can say."""
+DEEPEST_NESTING: Final = 40
+_SHOWN: Final = 60
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _KIND: Final = {
     "str": "a text",
@@ -25,6 +30,10 @@ _KIND: Final = {
     "seq": "a list",
     "timestamp": "a date",
 }
+_UNCONVERTIBLE: Final = (ArithmeticError, LookupError, ValueError)
+"""What YAML's library raises for a word under a number's tag, for no digits, and for more than a number can hold."""
+_LINE_END: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""Where a line ends for YAML."""
 
 
 class NodeFault(NamedTuple):
@@ -49,8 +58,15 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """Short name of the YAML type: str, int, float, bool, null, map, seq, timestamp."""
-        return self._node.tag.rpartition(":")[2]
+        """Short name of the YAML type: str, int, float, bool, null, map, seq, timestamp.
+
+        A mapping and a list are that under whatever tag: only a scalar becomes a value by its tag.
+        """
+        if isinstance(self._node, yaml.MappingNode):
+            return "map"
+        if isinstance(self._node, yaml.SequenceNode):
+            return "seq"
+        return str(self._node.tag).rpartition(":")[2]
 
     def fault(self, message: str, remedy: str, at: int | None = None) -> None:
         """Note a fault here, or at a character of this scalar's value."""
@@ -72,7 +88,7 @@ class Node:
             if known and name not in known:
                 close = get_close_matches(name, known, n=1)
                 remedy = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(known)}"
-                node.fault_at_key(f"unknown field {name!r}", remedy)
+                node.fault_at_key(f"unknown field {_cut(repr(name))}", remedy)
                 del found[name]
         if isinstance(self._node, yaml.MappingNode):
             for name in required:
@@ -88,11 +104,15 @@ class Node:
         found: dict[str, Node] = {}
         for key, value in self._node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            node = Entry(key, value, f"{self.path}.{name}" if self.path else name, self._faults, self._source)
-            if name in found:
-                node.fault_at_key(f"the field {name!r} stands here twice", "leave one out")
+            shown = name if name.isprintable() else repr(name)
+            path = f"{self.path}.{shown[:_SHOWN]}" if self.path else shown[:_SHOWN]
+            node = Entry(key, value, path, self._faults, self._source)
+            if (half := _half(name)) is not None:
+                node.fault_at_key(*half)
+            elif name in found:
+                node.fault_at_key(f"the field {_cut(repr(name))} stands here twice", "leave one out")
             elif key.tag != "tag:yaml.org,2002:str":
-                node.fault_at_key(f"the key {name!r} is no text", "put it in quotes")
+                node.fault_at_key(f"the key {_cut(repr(name))} is no text", "put it in quotes")
             else:
                 found[name] = node
         return found
@@ -117,6 +137,9 @@ class Node:
         if not value.strip() or len(value) > LONGEST_TEXT:
             self.fault(f"the text has {len(value)} characters", f"write 1 to {LONGEST_TEXT}")
             return None
+        if (half := _half(value)) is not None:
+            self.fault(*half)
+            return None
         if pattern is not None and not re.fullmatch(pattern, value):
             self.fault(f"{value[:60]!r} is not {says}", f"write {says}")
             return None
@@ -124,28 +147,27 @@ class Node:
 
     def whole(self, low: int, high: int) -> int | None:
         """Return a whole number from low to high."""
-        if self.kind != "int" or not isinstance(self._node, yaml.ScalarNode):
+        if self.kind != "int":
             self._wrong("a whole number")
             return None
-        value = int(yaml.SafeLoader("").construct_yaml_int(self._node))
-        return value if self._within(value, low, high) else None
+        value = self._converted(yaml.SafeLoader.construct_yaml_int, "no whole number", f"{low} to {high}")
+        return value if value is not None and self._within(value, low, high) else None
 
     def number(self, low: float, high: float) -> float | None:
         """Return a number from low to high."""
-        if self.kind not in ("int", "float") or not isinstance(self._node, yaml.ScalarNode):
+        if self.kind not in ("int", "float"):
             self._wrong("a number")
             return None
-        loader = yaml.SafeLoader("")
-        construct = loader.construct_yaml_int if self.kind == "int" else loader.construct_yaml_float
-        value = float(construct(self._node))
-        return value if self._within(value, low, high) else None
+        construct = yaml.SafeLoader.construct_yaml_int if self.kind == "int" else yaml.SafeLoader.construct_yaml_float
+        value = self._converted(lambda loader, node: float(construct(loader, node)), "no number", f"{low} to {high}")
+        return value if value is not None and self._within(value, low, high) else None
 
     def truth(self) -> bool | None:
         """Return true or false."""
-        if self.kind != "bool" or not isinstance(self._node, yaml.ScalarNode):
+        if self.kind != "bool":
             self._wrong("true or false")
             return None
-        return bool(yaml.SafeLoader("").construct_yaml_bool(self._node))
+        return self._converted(yaml.SafeLoader.construct_yaml_bool, "neither true nor false", "true or false")
 
     def duration_ms(self, low: str, high: str) -> int | None:
         """Return a duration such as `90s`, `30m`, `12h`, `7d`, `2w` in milliseconds."""
@@ -173,10 +195,25 @@ class Node:
         )
         return None
 
+    def _converted(
+        self, construct: Callable[[yaml.SafeLoader, yaml.ScalarNode], Value], otherwise: str, wanted: str
+    ) -> Value | None:
+        """Return what YAML's library makes of this scalar; a fault and None where it cannot."""
+        assert isinstance(self._node, yaml.ScalarNode)
+        written = str(self._node.value)
+        if len(written) > LONGEST_NUMBER:
+            self.fault(f"{_cut(written)} has {len(written)} characters", f"choose {wanted}")
+            return None
+        try:
+            return construct(yaml.SafeLoader(""), self._node)
+        except _UNCONVERTIBLE:
+            self.fault(f"{_cut(repr(written))} is {otherwise}", f"write {wanted}")
+            return None
+
     def _within(self, value: float, low: float, high: float) -> bool:
         inside = low <= value <= high
         if not inside:
-            self.fault(f"{value} is out of bounds", f"choose {low} to {high}")
+            self.fault(f"{_cut(str(value))} is out of bounds", f"choose {low} to {high}")
         return inside
 
     def _wrong(self, wanted: str, remedy: str = "") -> None:
@@ -220,22 +257,65 @@ def _duration(text: str) -> int:
     return int(text[:-1]) * _UNIT_MS[text[-1]]
 
 
+def _cut(text: str) -> str:
+    """Return a text short enough to be quoted."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _half(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with a text that has half a character in it: by an escape, since UTF-8 has none."""
+    for character in text:
+        if "\ud800" <= character <= "\udfff":
+            return f"\\u{ord(character):x} stands for no character", "write the character itself, in UTF-8"
+    return None
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes; nesting that nobody writes by hand is an error at its place, not one of Python's stack."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self._depth >= DEEPEST_NESTING:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST_NESTING} deep", problem_mark=mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
 def document(source: str, faults: list[NodeFault]) -> Node | None:
     """Compose a document; None and a fault when it is no YAML or not one mapping."""
+    loader: _Loader | None = None
+    line, column, remedy = 1, 1, "correct the indentation or quoting"
     try:
-        root = yaml.compose(source, Loader=yaml.SafeLoader)
+        loader = _Loader(source)
+        root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
+        problem = str(error.problem)
         mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        faults.append(NodeFault(line, column, "", f"not YAML: {error.problem}", "correct the indentation or quoting"))
-        return None
-    except (yaml.YAMLError, RecursionError) as error:
-        faults.append(NodeFault(1, 1, "", f"not YAML: {str(error)[:200]}", "save the document as UTF-8 text"))
-        return None
-    if not isinstance(root, yaml.MappingNode):
+        if mark is not None:
+            line, column = mark.line + 1, mark.column + 1
+    except yaml.reader.ReaderError as error:
+        problem, remedy = f"the character #x{error.character:04x} is not allowed", "leave it out"
+        *before, last = _LINE_END.split(source[: error.position])
+        line, column = len(before) + 1, len(last) + 1
+    except (ValueError, OverflowError):
+        # The scanner converts the digits of an escape, or of a directive's version, before it goes on behind them.
+        assert loader is not None
+        line, column = loader.line + 1, loader.column + 1
+        problem, remedy = "these digits stand for no character and no version", "write the character itself, in UTF-8"
+    else:
+        if isinstance(root, yaml.MappingNode):
+            return Node(root, "", faults, source)
         faults.append(NodeFault(1, 1, "", "the document is not a mapping", "write fields such as `name: ...`"))
         return None
-    return Node(root, "", faults, source)
+    faults.append(NodeFault(line, column, "", f"not YAML: {problem}", remedy))
+    return None
 
 
 Fields = Mapping[str, Node]

@@ -5,13 +5,13 @@ the one that stands further on counts.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
-from agents.view import Mark, Stored, place, stale_because
+from agents.view import Mark, Stored, doubt, place
 from schemas import headers as names
 from schemas.vocabulary import ActionClass, ScopeKind
 
@@ -64,15 +64,25 @@ class Freshness:
         }
 
 
-def freshness(
-    partition: int, sources: Sequence[str], marks: Mapping[str, Mark | None], now_ms: float, stale_seconds: float
-) -> Freshness:
-    """Judge the marks of a customer's sources, that of the states first: fresh only if all of them are."""
-    found = [marks.get(source) for source in sources]
-    judged = ((source, stale_because(mark, now_ms, stale_seconds)) for source, mark in zip(sources, found, strict=True))
-    reasons = tuple(f"{source} {why}" for source, why in judged if why is not None)
-    shown_ms = min(0 if mark is None else mark.shown_ms for mark in found)
-    return Freshness(partition, -1 if found[0] is None else found[0].position, shown_ms, reasons)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """What must be fresh for something to be fresh; `reasons` say why it is stale however fresh they are.
+
+    Of a customer `partition` is the one of the journal, and its source of states stands first.
+    """
+
+    names: tuple[str, ...]
+    partition: int = -1
+    reasons: tuple[str, ...] = ()
+
+
+def freshness(sources: Sources, marks: Mapping[str, Mark | None], now_ms: float, stale_seconds: float) -> Freshness:
+    """Judge the marks of sources: fresh only if all of them are."""
+    found = [marks.get(name) for name in sources.names]
+    judged = ((name, doubt(name, mark, now_ms, stale_seconds)) for name, mark in zip(sources.names, found, strict=True))
+    reasons = (*sources.reasons, *(f"{name} {why}" for name, why in judged if why is not None))
+    shown_ms = min((0 if mark is None else mark.shown_ms for mark in found), default=0)
+    return Freshness(sources.partition, -1 if found[0] is None else found[0].position, shown_ms, reasons)
 
 
 def suppressions(stored: Stored) -> list[dict[str, Any]]:

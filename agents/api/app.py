@@ -4,18 +4,19 @@ import asyncio
 import dataclasses
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from fastapi import Depends, FastAPI, Path, Query, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from agents.api import answers, models, problems
-from agents.api.answers import Freshness
+from agents.api import answers, models, paths, problems
+from agents.api.answers import Freshness, Sources
 from agents.api.watch import Watch
-from agents.view import Away, Mark, Moved, Stored, stale_because
+from agents.view import Away, Moved, Stored
 from schemas import identity
 from schemas.vocabulary import Channel
 
@@ -33,26 +34,26 @@ class Views(Protocol):
     """The store of the views; every method raises Away where it does not answer and Moved where there are none."""
 
     async def read(self, customer: str) -> Stored:
-        """Return one customer and every mark by source."""
+        """Return one customer, every mark by source, and over how many partitions the views were made."""
 
-    async def all_marks(self) -> Mapping[str, Mark | None]:
-        """Return every mark by source."""
+    async def standing(self) -> Stored:
+        """Return the same without a customer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What the application is made of.
 
-    `views` opens the store for as long as the application runs.  `sources_of` gives of a surrogate, by the marks that
-    there are, the journal partition and the sources of state, actions and suppressions; `sources` are those that there
-    must be.  With `wall_clock` event time does not lag behind the clock of this machine.
+    `views` opens the store for as long as the application runs.  By what stands there `sources_of` gives the sources of
+    a surrogate, `sources` all that there must be.  With `wall_clock` event time does not lag behind the clock of this
+    machine.
     """
 
     views: Callable[[], AbstractAsyncContextManager[Views]]
     secret: bytes
     token: str | None
-    sources_of: Callable[[str, Iterable[str]], tuple[int, tuple[str, str, str]]]
-    sources: tuple[str, ...]
+    sources_of: Callable[[str, Stored], Sources]
+    sources: Callable[[Stored], Sources]
     stale_seconds: float
     redis_seconds: float
     wall_clock: bool
@@ -99,9 +100,9 @@ class Desk:
         views = self.views
         assert views is not None
         stored = await self.asked(lambda: views.read(customer))
-        partition, sources = service.sources_of(customer, stored.marks)
+        sources = service.sources_of(customer, stored)
         now_ms = service.now_ms()
-        fresh = answers.freshness(partition, sources, stored.marks, now_ms, service.stale_seconds)
+        fresh = answers.freshness(sources, stored.marks, now_ms, service.stale_seconds)
         if stored.is_empty:
             if fresh.stale:
                 reasons = "; ".join(fresh.reasons)
@@ -111,7 +112,7 @@ class Desk:
                     "see that `attune worker views` runs, and `attune views status`",
                 )
             raise problems.unknown_customer()
-        mark = stored.marks.get(sources[0])
+        mark = stored.marks.get(sources.names[0])
         clock_ms = 0 if mark is None else mark.clock_ms
         return Found(customer, stored, fresh, now_ms, max(clock_ms, now_ms if service.wall_clock else 0))
 
@@ -119,13 +120,9 @@ class Desk:
         """Return of how many sources the views are made, all of them fresh; raises ProblemError."""
         service, views = self._service, self.views
         assert views is not None
-        marks = await self.asked(views.all_marks)
-        now_ms = service.now_ms()
-        reasons = [
-            f"{source} {why}"
-            for source in dict.fromkeys((*service.sources, *marks))
-            if (why := stale_because(marks.get(source), now_ms, service.stale_seconds)) is not None
-        ]
+        stored = await self.asked(views.standing)
+        sources = service.sources(stored)
+        reasons = answers.freshness(sources, stored.marks, service.now_ms(), service.stale_seconds).reasons
         if reasons:
             more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
             raise problems.unavailable(
@@ -133,7 +130,7 @@ class Desk:
                 "; ".join(reasons[:3]) + more,
                 "see that `attune worker views` and `attune worker fold` run, and `attune views status`",
             )
-        return len(marks)
+        return len(sources.names)
 
     async def asked(self, ask: Callable[[], Any]) -> Any:
         """Ask the store, for a while that is declared; raises ProblemError where it does not answer."""
@@ -152,12 +149,10 @@ class Desk:
             ) from error
 
     def _surrogate(self, key: str) -> str:
-        """Return the surrogate that a key means; the key itself goes nowhere else."""
-        if "\ufffd" in key:  # bytes that are no UTF-8 arrive as this character
-            raise problems.bad_key()
+        """Return the surrogate that a key of a path means; the key itself goes nowhere else."""
         try:
-            return identity.customer_of_key(self._service.secret, key.encode())
-        except (identity.MalformedKey, UnicodeEncodeError):
+            return identity.customer_of_key(self._service.secret, paths.decoded(key))
+        except identity.MalformedKey:
             raise problems.bad_key() from None
 
 
@@ -193,6 +188,7 @@ def create(service: Service, watch: Watch) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(watch.middleware)
+    app.add_middleware(paths.as_sent)
     bearer = HTTPBearer(auto_error=False, description="the token of setting api.token")
 
     async def allowed(sent: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
@@ -203,7 +199,7 @@ def create(service: Service, watch: Watch) -> FastAPI:
             raise problems.unauthorized()
 
     common: dict[str, Any] = {
-        "dependencies": [Depends(allowed)],
+        "dependencies": [Depends(allowed), Depends(_asked_rightly)],
         "responses": problems.described(400, 401, 404, 422, 503),
         "tags": ["customers"],
     }
@@ -244,6 +240,26 @@ def create(service: Service, watch: Watch) -> FastAPI:
         return {"status": "ready", "sources": await desk.ready()}
 
     return app
+
+
+async def _asked_rightly(request: Request) -> None:
+    """Raise RequestValidationError for a parameter that the operation does not have, or that comes twice.
+
+    Who misspells one would otherwise get the answer to another question.
+    """
+    if not request.scope["query_string"]:
+        return
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    errors, seen = [], set[str]()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            says = f"there is no such parameter here; there is {', '.join(sorted(known)) or 'none'}"
+            errors.append({"loc": ("query", name), "msg": says})
+        elif name in seen:
+            errors.append({"loc": ("query", name), "msg": "it may be given once only"})
+        seen.add(name)
+    if errors:
+        raise RequestValidationError(errors)
 
 
 def _answer(found: Found, **parts: Any) -> Response:

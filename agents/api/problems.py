@@ -81,7 +81,7 @@ _SAYS: Final = {
     400: "The key names no customer.",
     401: "The bearer token is missing or wrong.",
     404: "The views contain no such customer.",
-    422: "A parameter has a value that it cannot have.",
+    422: "A parameter has a value that it cannot have, is not known, or comes twice.",
     503: "Redis is away, there are no views yet, or they are stale and do not contain the customer.",
 }
 

@@ -1,6 +1,6 @@
 """`attune api`: the HTTP service that reads the views."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -46,9 +46,6 @@ def service(settings: Settings) -> Any:
     from agents.api.app import Service
     from agents.clients import valkey
     from agents.clients.viewstore import ViewStore
-    from agents.view import source
-    from agents.views.sources import READ
-    from schemas.catalogue import CATALOGUE
 
     @asynccontextmanager
     async def views() -> AsyncIterator[ViewStore]:
@@ -61,33 +58,53 @@ def service(settings: Settings) -> Any:
         secret=settings.identity_secret(),
         token=None if token is None else token.get_secret_value(),
         sources_of=sources_of,
-        sources=tuple(source(name, number) for name in READ for number in range(CATALOGUE.topics[name].partitions)),
+        sources=all_sources,
         stale_seconds=settings.views.stale_seconds,
         redis_seconds=settings.api.redis_seconds,
         wall_clock=settings.journal.clock == "wall",
     )
 
 
-def sources_of(customer: str, marks: Iterable[str]) -> tuple[int, tuple[str, str, str]]:
-    """Return the journal partition of a customer and the sources of state, actions and suppressions.
+def sources_of(customer: str, stored: Any) -> Any:
+    """Return the sources of a customer's state, actions and suppressions, the one that has the state now first.
 
-    There are as many partitions as there are marks of them, at least as many as the catalogue says: a journal is split.
+    What stands in the store says how many partitions there are. Until it does nothing is certain: the sources are then
+    those by the catalogue, and stale.
     """
+    from agents.api.answers import Sources
     from agents.engine.job import by_crc32
-    from agents.view import source
-    from schemas import identity, topics
+    from agents.view import homes, source
+    from schemas import topics
+
+    counts, reasons = _counts(stored)
+    numbers = homes(customer, counts[topics.FOLD_CHANGELOG], stored.marks)
+    outputs = (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS)
+    names = (
+        *(source(topics.FOLD_CHANGELOG, number) for number in numbers),
+        *(source(topic, by_crc32(topic, customer.encode(), counts[topic])) for topic in outputs),
+    )
+    return Sources(names, numbers[0], reasons)
+
+
+def all_sources(stored: Any) -> Any:
+    """Return every source that there must be, and whatever else is marked."""
+    from agents.api.answers import Sources
+    from agents.view import source, spread
+    from schemas import topics
+
+    counts, reasons = _counts(stored)
+    counts = {**counts, topics.FOLD_CHANGELOG: spread(counts[topics.FOLD_CHANGELOG], stored.marks)}
+    names = [source(topic, number) for topic, count in counts.items() for number in range(count)]
+    return Sources(tuple(dict.fromkeys((*names, *stored.marks))), -1, reasons)
+
+
+def _counts(stored: Any) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return by topic over how many partitions the views were made, and what is lacking for that to be certain."""
+    from agents.views.sources import READ
     from schemas.catalogue import CATALOGUE
 
-    counts = dict.fromkeys((topics.FOLD_CHANGELOG, topics.NEXT_BEST_ACTIONS), 0)
-    for mark in marks:
-        topic = mark.rpartition("/")[0]
-        if topic in counts:
-            counts[topic] += 1
-    states, outputs = (max(count, CATALOGUE.topics[topic].partitions) for topic, count in counts.items())
-    number = identity.journal_partition(customer, states)
-    output = by_crc32("", customer.encode(), outputs)
-    return number, (
-        source(topics.FOLD_CHANGELOG, number),
-        source(topics.NEXT_BEST_ACTIONS, output),
-        source(topics.SUPPRESSIONS, output),
+    lacking = [topic for topic in READ if topic not in stored.partitions]
+    reasons = tuple(
+        f"{topic}: a view agent of this release has not said how many partitions it has" for topic in lacking
     )
+    return {**{topic: CATALOGUE.topics[topic].partitions for topic in READ}, **stored.partitions}, reasons

@@ -48,4 +48,4 @@ def _is_there(approved: Mapping[str, str], documents: Mapping[str, bytes]) -> bo
 
     if approved["kind"] != DocumentKind.LOGIC.value:
         return approved["sha256"] in documents
-    return approved["version"].isdecimal() and int(approved["version"]) <= logic.NEWEST
+    return approved["version"] in [str(number) for number in range(logic.FIRST, logic.NEWEST + 1)]

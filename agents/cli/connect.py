@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from agents.addresses import without_password
 from agents.cli import context
 from agents.errors import AttuneError
 from agents.settings import Settings
@@ -39,7 +40,7 @@ def explained(settings: Settings) -> Iterator[None]:
         ) from error
     except RedisError as error:
         raise AttuneError(
-            f"Redis at {settings.redis.url} did not answer as it should: {error}",
+            f"Redis at {without_password(settings.redis.url or '')} did not answer as it should: {error}",
             "see that it runs and that redis.url is right; it keeps the keys of sealed data",
         ) from error
     except RegistryUnavailable as error:

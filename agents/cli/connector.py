@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import context
+from agents.cli import connect, context
 from agents.settings import Settings
 
 app = typer.Typer()
@@ -20,26 +20,36 @@ _HOUR_MS = 3_600_000
 def connector(
     *,
     outbox: Annotated[Path | None, typer.Option(help="file of deliveries; default: outbox.jsonl in the home")] = None,
-    delay_hours: Annotated[float, typer.Option(min=0, help="how long an action is held, in event time")] = 6.0,
+    delay_hours: Annotated[
+        float, typer.Option(min=0, max=8_760, help="how long an action is held, in event time")
+    ] = 6.0,
     idle_flush: Annotated[
-        float | None, typer.Option(help="let go what waits when nothing came for so many seconds: for data that ends")
+        float | None,
+        typer.Option(
+            min=0, max=86_400, help="let go what waits when nothing came for so many seconds: for data that ends"
+        ),
     ] = None,
     status_file: Annotated[Path | None, typer.Option(help="write counts there as JSON")] = None,
 ) -> None:
     """Hold each action for a while, check suppressions again, deliver to a file, report as interactions."""
     settings = context.load()
     path = outbox or settings.home / "outbox.jsonl"
-    asyncio.run(_run(settings, path, int(delay_hours * _HOUR_MS), idle_flush, status_file))
+    with connect.explained(settings):
+        asyncio.run(_run(settings, path, int(delay_hours * _HOUR_MS), idle_flush, status_file))
 
 
 async def _run(
     settings: Settings, path: Path, delay_ms: int, idle_flush: float | None, status_file: Path | None
 ) -> None:
     from agents import metrics
-    from agents.clients import kafka
+    from agents.clients import access, kafka
     from agents.outbound.connector import Connector
     from agents.outbound.outbox import Outbox
+    from schemas import topics
 
+    await access.check(
+        settings.kafka, "connectors", group=GROUP, topics=(topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS)
+    )
     outbox = Outbox(path)
     consumer = kafka.consumer(settings.kafka, group=GROUP)
     producer = kafka.producer(settings.kafka)

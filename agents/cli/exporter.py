@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -26,8 +27,12 @@ def exporter(
         typer.Option(min=0, max=65_535, help=f"0: any free one; default: metrics.port, else {DEFAULT_PORT}"),
     ] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on; default: metrics.host")] = None,
-    interval: Annotated[float, typer.Option(min=0.5, help="seconds from one look at the cluster to the next")] = 5.0,
-    window: Annotated[float, typer.Option(min=5, help="seconds over which status and trend are judged")] = 60.0,
+    interval: Annotated[
+        float, typer.Option(min=0.5, max=3_600, help="seconds from one look at the cluster to the next")
+    ] = 5.0,
+    window: Annotated[
+        float, typer.Option(min=5, max=86_400, help="seconds over which status and trend are judged")
+    ] = 60.0,
 ) -> None:
     """Serve the metrics of a cluster until SIGTERM or Ctrl-C: any group's lag, topics, dead letters, decisions.
 
@@ -38,10 +43,13 @@ def exporter(
     listen = settings.metrics.model_copy(
         update={"port": DEFAULT_PORT if chosen is None else chosen, "host": host or settings.metrics.host}
     )
-    asyncio.run(_run(settings.model_copy(update={"metrics": listen}), interval, window))
+    flags = {"host": "--host"} if host else {}
+    if port is not None or chosen is None:
+        flags["port"] = "--port"
+    asyncio.run(_run(settings.model_copy(update={"metrics": listen}), interval, window, flags))
 
 
-async def _run(settings: Settings, interval: float, window: float) -> None:
+async def _run(settings: Settings, interval: float, window: float, flags: Mapping[str, str]) -> None:
     from prometheus_client.registry import REGISTRY
 
     from agents import metrics
@@ -56,7 +64,7 @@ async def _run(settings: Settings, interval: float, window: float) -> None:
         interval=interval,
         window_seconds=window,
     )
-    with metrics.served(settings.metrics, "exporter", at_work):
+    with metrics.served(settings.metrics, "exporter", at_work, flags=flags):
         work = asyncio.ensure_future(at_work.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)

@@ -36,8 +36,9 @@ def split(
     Copies are made under load. Then routers and coordinator stop for some seconds, interactions wait in their topic
     meanwhile, and folds go on. After a crash the same command goes on where it was. It cannot be taken back.
     """
-    from agents import splitting
+    from agents import documents, splitting
 
+    documents.check_approver(by)
     settings = connect.kafka_settings()
     say = (lambda _: None) if json else typer.echo
     with connect.explained(settings):
@@ -70,8 +71,8 @@ def split(
         )
         return
     typer.echo(
-        f"customers are spread over {done.partitions} partitions; {done.copied:,} records were copied by this run, and nobody "
-        f"could write for {done.paused_seconds:.1f} s; start the routers and the coordinator again"
+        f"customers are spread over {done.partitions} partitions; {done.copied:,} records were copied by this run, and "
+        f"nobody could write for {done.paused_seconds:.1f} s; start the routers and the coordinator again"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import publishing
+from agents.cli import context, publishing
 
 app = typer.Typer(no_args_is_help=True, help="Risk models.")
 
@@ -13,6 +13,33 @@ app = typer.Typer(no_args_is_help=True, help="Risk models.")
 @app.callback()
 def group() -> None:
     """Work with risk models."""
+
+
+@app.command("check", epilog="Example: attune model check schemas/models/NAME.json")
+def check(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a model document (JSON)")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Check a model and say what is wrong, each with its place in the document. Exit 1 when anything is."""
+    from schemas.model import InvalidModel, ModelDocument, read_model
+
+    model: ModelDocument | None = None
+    errors: list[str] = []
+    try:
+        model = read_model(file.read_bytes())
+    except InvalidModel as error:
+        errors = error.errors
+    if json:
+        found = {"name": model.name, "version": model.version, "features": len(model.features)} if model else {}
+        context.print_json({"file": str(file), "ok": not errors, **found, "errors": errors})
+    elif model is not None:
+        typer.echo(f"{file}: {model.name} {model.version} is valid, {len(model.features)} features")
+    else:
+        for text in errors:
+            typer.echo(f"{file}: {text}")
+        publishing.count(len(errors))
+    raise typer.Exit(1 if errors else 0)
 
 
 @app.command("publish", epilog="Example: attune model publish schemas/models/NAME.json --by ann")

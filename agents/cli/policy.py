@@ -45,7 +45,7 @@ def check(
     else:
         for fault in faults:
             typer.echo(f"{file}:{fault}")
-        typer.echo(f"{len(faults)} errors; nothing was published", err=True)
+        publishing.count(len(faults))
     raise typer.Exit(1 if faults else 0)
 
 

@@ -3,17 +3,15 @@
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
 from agents import settings as own
+from agents.addresses import MASK, without_password
 from agents.cli import context
 from agents.errors import UsageError
 
 app = typer.Typer()
-
-_MASK = "********"
 
 
 @app.command("settings", epilog="Examples: `attune settings`, `ATTUNE_LOG_LEVEL=DEBUG attune settings --json`")
@@ -53,7 +51,7 @@ def _rows(loaded: own.Settings | None) -> Iterator[dict[str, Any]]:
             "name": name,
             "variable": own.variable(name),
             "default": _plain(field.get_default(call_default_factory=True)),
-            "value": _MASK if secret and value is not None else _plain(value),
+            "value": MASK if secret and value is not None else _plain(value),
             "source": source,
             "description": field.description or "",
         }
@@ -95,17 +93,8 @@ def _at(loaded: own.Settings, name: str) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str) and "://" in value:
-        return _without_password(value)
+        return without_password(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _without_password(url: str) -> str:
-    """Mask the password in an address."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at or ":" not in user:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{_MASK}@{host}"))
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

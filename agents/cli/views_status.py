@@ -10,21 +10,24 @@ async def status(
 ) -> dict[str, Any]:
     """Return of each source its mark, its age and its lag, and the number of customers.
 
-    `counts` has the topics that the views are made of, and their numbers of partitions.
+    `counts` has the topics that the views are made of, and their numbers of partitions. Whatever keeps `/readyz` from
+    saying ready is stale here.
     """
     from aiokafka import TopicPartition
 
-    from agents.clients.viewstore import parse_mark
-    from agents.view import plain, source, stale_because
+    from agents.cli.api import all_sources
+    from agents.view import doubt, plain, source
     from schemas import headers as names
 
-    marks = await store.marks(generation)
+    stored = await store.standing()
+    reasons = all_sources(stored).reasons
     tps = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     ends = await consumer.end_offsets(tps)
     now_ms = time.time() * 1_000
     sources = []
     for tp in tps:
-        mark = parse_mark(marks.get(source(*tp)))
+        name = source(*tp)
+        mark = stored.marks.get(name)
         sources.append(
             {
                 "topic": tp.topic,
@@ -37,7 +40,7 @@ async def status(
                 "age_seconds": round((now_ms - mark.shown_ms) / 1_000, 2) if mark and mark.shown_ms else None,
                 "clock": _time(names, 0 if mark is None else mark.clock_ms),
                 "model": None if mark is None else plain(mark.model),
-                "stale_because": stale_because(mark, now_ms, stale_seconds),
+                "stale_because": doubt(name, mark, now_ms, stale_seconds),
             }
         )
     customers = 0
@@ -46,7 +49,8 @@ async def status(
     return {
         "generation": generation,
         "customers": customers,
-        "stale": any(one["stale_because"] for one in sources),
+        "stale": bool(reasons) or any(one["stale_because"] for one in sources),
+        "stale_because": list(reasons),
         "stale_seconds": stale_seconds,
         "sources": sources,
     }

@@ -13,6 +13,8 @@ def print_status(found: dict[str, Any]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     state = "[red]stale[/red]" if found["stale"] else "[green]fresh[/green]"
     console.print(f"{found['customers']:,} customers, {state}, generation {found['generation']}")
+    for reason in found["stale_because"]:
+        console.print(f"[red]stale:[/red] {reason}")
     for topic in dict.fromkeys(one["topic"] for one in found["sources"]):
         table = Table(box=None, title=f"\n{topic}", title_justify="left", title_style="bold", padding=(0, 2, 0, 0))
         for name in ("part", "applied", "lag", "journal", "age s"):

@@ -58,7 +58,7 @@ def worker(
         app = workers.router(settings, partitions=partitions)
     else:
         app = workers.fold(settings, rebuild=rebuild)
-    with metrics.served(settings.metrics, role, workers.collector(role, app)):
+    with metrics.served(settings.metrics, role, workers.collector(role, app), waits=lambda: workers.waits(app)):
         code = workers.run_app(app)
     raise typer.Exit(code)
 
@@ -111,7 +111,7 @@ def _supervise(ports: Mapping[str, int | None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stopping.append(received))
     sys.stderr.write(
-        f"starting {', '.join(ports)}; each logs JSON lines here; Ctrl-C ends them all, `attune lag` shows them at work\n"
+        f"starting {', '.join(ports)}; each logs JSON lines here; Ctrl-C ends them all; `attune lag` shows their work\n"
     )
     running = {role: _start(role, port) for role, port in ports.items()}
     while not stopping:

@@ -4,8 +4,10 @@ The time-outs decide survival: with aiokafka's defaults a frozen leader stops a 
 freeze, with these it was 5 s to produce and 11 s to consume.
 """
 
+import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -13,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from faust.types.auth import AuthProtocol
 
-from agents.settings import KafkaSettings
+from agents.errors import UsageError
+from agents.settings import KafkaSettings, variable
 
 _SURVIVAL: dict[str, Any] = {"metadata_max_age_ms": 5_000, "retry_backoff_ms": 100}
 _BATCH_BYTES = 1_100_000
@@ -81,14 +84,26 @@ def faust_options(connection: KafkaSettings) -> dict[str, Any]:
 def ssl_context(connection: KafkaSettings) -> ssl.SSLContext | None:
     """Return the TLS context of a connection, or None where it uses no TLS.
 
-    Raises OSError or ssl.SSLError when a file is missing or no certificate.
+    Raises UsageError, naming setting and file, when one is missing or no certificate.
     """
     if "SSL" not in connection.security_protocol:
         return None
-    context = ssl.create_default_context(cafile=_text(connection.ssl_cafile))
+    with _of(ssl_cafile=connection.ssl_cafile):
+        context = ssl.create_default_context(cafile=_text(connection.ssl_cafile))
     if connection.ssl_certfile is not None:
-        context.load_cert_chain(str(connection.ssl_certfile), _text(connection.ssl_keyfile))
+        with _of(ssl_certfile=connection.ssl_certfile, ssl_keyfile=connection.ssl_keyfile):
+            context.load_cert_chain(str(connection.ssl_certfile), _text(connection.ssl_keyfile))
     return context
+
+
+@contextlib.contextmanager
+def _of(**files: Path | None) -> Iterator[None]:
+    """Name settings and files in an error of reading them: that of the TLS library names none."""
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one, too
+        named = " and ".join(f"{variable(f'kafka.{name}')} ({path})" for name, path in files.items())
+        raise UsageError(f"{named} cannot be used: {error.strerror or error}", "it must be a file in PEM") from error
 
 
 def _common(connection: KafkaSettings) -> Mapping[str, Any]:

@@ -70,6 +70,46 @@ redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 return ARGV[4]
 """
 
+BEGIN: Final = """
+-- keys: pointer, list of generations; arguments: the generation that is begun if there is none
+local generation = redis.call('GET', KEYS[1])
+if not generation then
+  generation = ARGV[1]
+  redis.call('SET', KEYS[1], generation)
+end
+redis.call('SADD', KEYS[2], generation)
+return generation
+"""
+BUILD: Final = """
+-- keys: the sign that a rebuild is at work, list of generations; arguments: generation, seconds
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return '' end
+redis.call('SADD', KEYS[2], ARGV[1])
+return ARGV[1]
+"""
+KEEP: Final = """
+-- keys: the sign that a rebuild is at work; arguments: generation, seconds; without seconds the sign is taken away
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'moved' end
+if ARGV[2] then redis.call('EXPIRE', KEYS[1], ARGV[2]) else redis.call('DEL', KEYS[1]) end
+return ''
+"""
+SWITCH: Final = """
+-- keys: the sign that a rebuild is at work, pointer; arguments: the generation that is to be used from here on
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'moved' end
+local replaced = redis.call('GET', KEYS[2])
+redis.call('SET', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[1])
+return replaced or ''
+"""
+PARTITIONS: Final = """
+-- keys: pointer, numbers; arguments: generation, then name and number in turn; a number only grows
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'moved' end
+for i = 2, #ARGV, 2 do
+  if tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or 0) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  end
+end
+return ''
+"""
 READ: Final = """
 -- keys: pointer; arguments: what all keys begin with, customer
 local generation = redis.call('GET', KEYS[1])
@@ -80,6 +120,7 @@ for i, name in ipairs({'customer:', 'actions:', 'suppressions:'}) do
   found[i] = redis.call('HGETALL', root .. name .. ARGV[2])
 end
 found[4] = redis.call('HGETALL', root .. 'marks')
+found[5] = redis.call('HGETALL', root .. 'partitions')
 return cmsgpack.pack(found)
 """
 
@@ -89,4 +130,4 @@ def sha1(script: str) -> str:
     return hashlib.sha1(script.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
 
-ALL: Final = (STATES, ENTRIES, MARK, READ)
+ALL: Final = (STATES, ENTRIES, MARK, PARTITIONS, READ, BEGIN, BUILD, KEEP, SWITCH)

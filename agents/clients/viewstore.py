@@ -2,7 +2,9 @@
 
     attune:views:current                         the generation that is in use
     attune:views:building                        the one that a rebuild is filling
+    attune:views:generations                     set: every generation of which there may be something
     attune:views:<generation>:marks              hash: <topic>/<partition> -> mark, JSON
+    attune:views:<generation>:partitions         hash: topic -> over how many partitions the views were made
     attune:views:<generation>:customer:<s>       hash: position, state (JSON)
     attune:views:<generation>:actions:<s>        hash: position, <decision id> -> action, JSON
     attune:views:<generation>:suppressions:<s>   hash: position, <suppression id> -> suppression, JSON
@@ -11,6 +13,7 @@ Every write is one script: it looks whether its generation is still the right on
 nothing comes in between.  So any number of writers may write anything again, in any order.
 """
 
+import contextlib
 import functools
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -28,6 +31,7 @@ T = TypeVar("T")
 _ROOT: Final = "attune:views"
 CURRENT: Final = f"{_ROOT}:current"
 BUILDING: Final = f"{_ROOT}:building"
+GENERATIONS: Final = f"{_ROOT}:generations"
 _POSITION: Final = "position"
 _CHUNK: Final = 100
 """Customers that one call of a script writes: Redis serves others in between."""
@@ -37,14 +41,16 @@ _UNLINKED: Final = 500
 _BUILDING_SECONDS: Final = 60
 """A rebuild that has died is out of the way after so long."""
 
-_STATES, _ENTRIES, _MARK, _READ = map(viewscripts.sha1, viewscripts.ALL)
+_STATES, _ENTRIES, _MARK, _PARTITIONS, _READ, _BEGIN, _BUILD, _KEEP, _SWITCH = map(viewscripts.sha1, viewscripts.ALL)
+
+_TAKEN: Final = "the rebuild paused for so long that another one could begin; run it again"
 
 Call = tuple[str, Sequence[str], Sequence[str | bytes]]
 """SHA-1 of a script, keys, arguments."""
 
 _ENCODE_MARK = msgspec.json.Encoder().encode
 _DECODE_MARK = msgspec.json.Decoder(Mark).decode
-_DECODE_READ = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[str], list[str]]).decode
+_DECODE_READ = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[str], list[str], list[str]]).decode
 
 
 class ViewStore:
@@ -60,10 +66,8 @@ class ViewStore:
 
     async def begin(self) -> str:
         """Make a first generation unless there is one; return the one in use."""
-        await self._asked(lambda: self._client.set(CURRENT, secrets.token_hex(4), nx=True))
-        generation = await self.generation()
-        assert generation is not None
-        return generation
+        (generation,) = await self._run([(_BEGIN, (CURRENT, GENERATIONS), [secrets.token_hex(4)])], "")
+        return str(_text(generation))
 
     async def apply(self, generation: str, writes: Sequence[Write], *, building: bool = False) -> list[int]:
         """Apply writes by position; all of them are done on return.
@@ -82,7 +86,7 @@ class ViewStore:
                 make = _states if of_states else _entries
                 calls.append(make(pointer, generation, [writes[n] for n in places[-1]]))
         for start in range(0, len(calls), _PIPELINE):
-            answers = await self._run(calls[start : start + _PIPELINE], generation)
+            answers = await self._run(calls[start : start + _PIPELINE], _moved(generation, building))
             for place, answer in zip(places[start : start + _PIPELINE], answers, strict=True):
                 for n, result in zip(place, answer.split(), strict=True):
                     results[n] = int(result)
@@ -112,18 +116,23 @@ class ViewStore:
             (_MARK, keys, (generation, source, known, encoded))
             for (source, _, known), encoded in zip(marks, wanted, strict=True)
         ]
-        answers = await self._run(calls, generation)
+        answers = await self._run(calls, _moved(generation, building))
         return [(answer, answer == encoded) for answer, encoded in zip(answers, wanted, strict=True)]
 
     async def read(self, customer: str) -> Stored:
-        """Return one customer and all marks, in one round trip; raises Moved where there are no views at all."""
-        (answer,) = await self._run([(_READ, [CURRENT], [_ROOT, customer])], "that was asked for")
-        state, actions, suppressions, marks = _DECODE_READ(answer)
-        return _stored(*map(_pairs, (state, actions, suppressions, marks)))
+        """Return one customer, marks and numbers, in one round trip; raises Moved where there are no views at all."""
+        (answer,) = await self._run([(_READ, [CURRENT], [_ROOT, customer])], "there are no views")
+        return _stored(*map(_pairs, _DECODE_READ(answer)))
 
-    async def all_marks(self) -> Mapping[str, Mark | None]:
-        """Return every mark of the generation in use; raises Moved where there are no views at all."""
-        return (await self.read("")).marks
+    async def standing(self) -> Stored:
+        """Return marks and numbers of the generation in use, and nobody; raises Moved where there are no views."""
+        return await self.read("")
+
+    async def set_partitions(self, generation: str, numbers: Mapping[str, int], *, building: bool = False) -> None:
+        """Say by topic over how many partitions a generation was made; a number never becomes less.  Raises Moved."""
+        flat = [text for topic, number in numbers.items() for text in (topic, str(number))]
+        keys = (BUILDING if building else CURRENT, _key(generation, "partitions"))
+        await self._run([(_PARTITIONS, keys, (generation, *flat))], _moved(generation, building))
 
     async def customers(self, generation: str) -> AsyncIterator[str]:
         """Yield everybody of whom there is a state, in no order; nobody twice."""
@@ -144,47 +153,61 @@ class ViewStore:
         found = await self._asked(ask)
         texts = ({name.decode(): value.decode() for name, value in one.items()} for one in found)
         each = zip(*[texts] * len(PARTS), strict=True)
-        return [_stored(state, actions, suppressions, {}) for state, actions, suppressions in each]
+        return [_stored(state, actions, suppressions, {}, {}) for state, actions, suppressions in each]
 
     async def start_building(self) -> str | None:
         """Make a generation beside the one in use; None while another rebuild is at work."""
-        generation = secrets.token_hex(4)
-        made = await self._asked(lambda: self._client.set(BUILDING, generation, nx=True, ex=_BUILDING_SECONDS))
-        return generation if made else None
+        call = (_BUILD, (BUILDING, GENERATIONS), (secrets.token_hex(4), str(_BUILDING_SECONDS)))
+        (made,) = await self._run([call], _TAKEN)
+        return _text(made) or None
 
     async def keep_building(self, generation: str) -> None:
         """Say that the rebuild is still at work; raises Moved if another one has begun meanwhile."""
-        if _text(await self._asked(lambda: self._client.get(BUILDING))) != generation:
-            raise Moved("the rebuild paused for so long that another one could begin; run it again")
-        await self._asked(lambda: self._client.expire(BUILDING, _BUILDING_SECONDS))
+        await self._run([(_KEEP, [BUILDING], (generation, str(_BUILDING_SECONDS)))], _TAKEN)
 
     async def switch(self, generation: str) -> str | None:
-        """Put the generation that was built into use, at once and whole; return the one that was."""
-        await self.keep_building(generation)
-
-        def swap() -> Awaitable[Any]:
-            pipe = self._client.pipeline(transaction=True)
-            pipe.get(CURRENT)
-            pipe.set(CURRENT, generation)
-            pipe.delete(BUILDING)
-            done: Awaitable[Any] = pipe.execute()
-            return done
-
-        return _text((await self._asked(swap))[0])
+        """Put the generation that was built into use, at once and whole; return the one that was.  Raises Moved."""
+        (replaced,) = await self._run([(_SWITCH, (BUILDING, CURRENT), [generation])], _TAKEN)
+        return _text(replaced) or None
 
     async def give_up(self, generation: str) -> None:
         """Remove a generation that is not in use, and the sign that it is being built."""
         if await self.generation() == generation:
             raise ValueError(f"generation {generation} is in use")
-        if _text(await self._asked(lambda: self._client.get(BUILDING))) == generation:
-            await self._asked(lambda: self._client.delete(BUILDING))
+        with contextlib.suppress(Moved):  # then it is not being built
+            await self._run([(_KEEP, [BUILDING], [generation])], _TAKEN)
+        await self._remove(_key(generation, "*"), {generation})
+
+    async def sweep(self, *, whole: bool = False) -> int:
+        """Remove every generation that is neither in use nor being built; return how many those were.
+
+        Whoever died left them: no generation is ever taken up again.  Only with `whole`, which looks through all names
+        that Redis has, those are found too that an older release left.
+        """
+        listed = {_text(name) or "" for name in await self._asked(lambda: self._client.smembers(GENERATIONS))}
+        dead = listed - await self._living()
+        return await self._remove(f"{_ROOT}:*", dead, others=whole) if dead or whole else 0
+
+    async def _living(self) -> set[str]:
+        """Return the generations that are in use and being built."""
+        return {name.decode() for name in await self._asked(lambda: self._client.mget(CURRENT, BUILDING)) if name}
+
+    async def _remove(self, pattern: str, dead: set[str], *, others: bool = False) -> int:
+        """Remove generations bit by bit, with `others` also those that are met and not living; return how many."""
         names: list[str] = []
-        async for name in self._names(_key(generation, "*")):
-            names.append(name)
+        async for name in self._names(pattern):
+            generation, _, rest = name.removeprefix(f"{_ROOT}:").partition(":")
+            if rest and others and generation not in dead and generation not in await self._living():
+                dead = {*dead, generation}
+            if rest and generation in dead:
+                names.append(name)
             if len(names) == _UNLINKED:
                 await self._unlink(names)
                 names = []
         await self._unlink(names)
+        if dead:
+            await self._asked(lambda: self._client.srem(GENERATIONS, *dead))
+        return len(dead)
 
     async def _unlink(self, names: list[str]) -> None:
         if names:
@@ -202,8 +225,11 @@ class ViewStore:
             if cursor == 0:
                 return
 
-    async def _run(self, calls: Sequence[Call], generation: str) -> list[Any]:
-        """Run scripts in one pipeline, loading them where a server that was started anew does not know them."""
+    async def _run(self, calls: Sequence[Call], moved: str) -> list[Any]:
+        """Run scripts in one pipeline, loading them where a server that was started anew does not know them.
+
+        Raises Moved with the words `moved` where one of them finds another generation than it was meant for.
+        """
 
         def ask() -> Awaitable[Any]:
             pipe = self._client.pipeline(transaction=False)
@@ -221,7 +247,7 @@ class ViewStore:
             if isinstance(answer, Exception):
                 raise Away(f"Redis refused a write: {answer}") from answer
         if viewscripts.MOVED in answers:
-            raise Moved(f"the generation of the views is not, or no longer, in use: {generation}")
+            raise Moved(moved)
         return list(answers)
 
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -267,7 +293,11 @@ def _pairs(flat: Sequence[str]) -> dict[str, str]:
 
 
 def _stored(
-    state: dict[str, str], actions: dict[str, str], suppressions: dict[str, str], marks: Mapping[str, str]
+    state: dict[str, str],
+    actions: dict[str, str],
+    suppressions: dict[str, str],
+    marks: Mapping[str, str],
+    partitions: Mapping[str, str],
 ) -> Stored:
     document = state.get("state")
     return Stored(
@@ -278,11 +308,16 @@ def _stored(
         suppressions_position=suppressions.pop(_POSITION, NOWHERE),
         suppressions={id_: suppressions[id_].encode() for id_ in sorted(suppressions)},
         marks={name: parse_mark(mark.encode()) for name, mark in marks.items()},
+        partitions={topic: int(number) for topic, number in partitions.items()},
     )
 
 
 def _key(generation: str, *parts: str) -> str:
     return ":".join((_ROOT, generation, *parts))
+
+
+def _moved(generation: str, building: bool) -> str:
+    return _TAKEN if building else f"the generation of the views is not, or no longer, in use: {generation}"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -154,6 +154,11 @@ class Engine:
         if partition is not None and serial > self._barrier:
             partition.submit(records)
 
+    @property
+    def takes_runs(self) -> bool:
+        """Whether what the group gave it is restored and being folded, be it no partition at all."""
+        return self._barrier != _NOTHING
+
     def wants(self, number: int) -> bool:
         """Return whether a partition has room for more records."""
         partition = self.partitions.get(number)

@@ -51,8 +51,9 @@ async def examine(body: Mapping[str, Any], find: Find, *, newest_logic: int = lo
         raise NotActivated(f"no document has its sha256 {digest}; publish the document again with {again}")
     try:
         document = check(kind, raw)
-    except (InvalidPolicy, InvalidModel) as error:
-        said = "; ".join(str(error).splitlines())
+    except Exception as error:  # a document is data: whatever it makes a reader raise, it cannot be read
+        foreseen = isinstance(error, (InvalidPolicy, InvalidModel))
+        said = "; ".join((str(error) if foreseen else f"{type(error).__name__}: {error}").splitlines())
         raise NotActivated(
             f"this release cannot read its document as a {kind}: {said:.1000}; correct it and publish it with {again}"
         ) from error

@@ -80,6 +80,8 @@ class Coordinator:
         """Activations written since the start."""
         self.passed_over = 0
         """Approvals that became no activation since the start."""
+        self.ticks = 0
+        """Ticks written to every partition since the start."""
 
     async def run(self) -> None:
         """Write ticks and activations until cancelled; an error of a client ends it."""
@@ -91,6 +93,7 @@ class Coordinator:
     async def _tick(self, seconds: float) -> None:
         while True:
             await self._everywhere(b"tick", {"time": self._now_ms()})
+            self.ticks += 1
             await asyncio.sleep(seconds)
 
     async def _activate(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from schemas.vocabulary import DocumentKind
 
 KIND = DocumentKind.JOURNAL.value
+_MOST_DIGITS = 9
 
 
 class Step(StrEnum):
@@ -48,7 +49,7 @@ def placement(approvals: Iterable[Mapping[str, Any]], default: int) -> Placement
     copying_to: int | None = None
     closed = False
     for body in approvals:
-        if body.get("kind") != KIND or not body["version"].isdecimal():
+        if body.get("kind") != KIND or not body["version"].isdecimal() or len(body["version"]) > _MOST_DIGITS:
             continue
         number = int(body["version"])
         if body["name"] == Step.PARTITIONS and (not counts or number > counts[-1]):

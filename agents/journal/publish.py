@@ -11,6 +11,8 @@ from schemas.codec import EMBEDDED, Codec
 from schemas.model import read_model
 from schemas.policy_reader import read_policy
 from schemas.topics import APPROVALS, MODELS, POLICIES
+from streams.plan import Plan
+from streams.risk import Scorer
 
 TOPIC_OF_KIND = {"policy": POLICIES, "model": MODELS}
 
@@ -47,11 +49,16 @@ class Document:
 
 
 def check(kind: str, raw: bytes) -> Document:
-    """Return the document of bytes; raises InvalidPolicy or InvalidModel with everything that is wrong."""
+    """Return the document of bytes; raises InvalidPolicy or InvalidModel with everything that is wrong.
+
+    It is read and made ready as folds do (streams/documents.py), so that what passes here stops none of them.
+    """
     if kind == "policy":
         policy = read_policy(raw)
+        Plan(policy)
         return Document(kind, policy.name, str(policy.version), raw)
     model = read_model(raw)
+    Scorer(model)
     return Document(kind, model.name, str(model.version), raw)
 
 
@@ -60,17 +67,11 @@ async def publish_document(
 ) -> int:
     """Write a document, then its approval; return the approval's offset, which is the activation's sequence.
 
+    Both are encoded before the first is sent, so that a name that no record can hold (InvalidRecord) leaves nothing.
     `approved_at` is milliseconds since 1970, by default now.  The caller has checked the document,
     and that no other bytes stand under the same name and version (see `conflict`).
     """
-    await producer.send_and_wait(
-        TOPIC_OF_KIND[document.kind],
-        document.raw,
-        key=document.key,
-        headers=[(names.SHA256, document.sha256.encode())],
-    )
-    return await approve(
-        producer,
+    key, value = approval(
         document.kind,
         document.name,
         document.version,
@@ -79,6 +80,13 @@ async def publish_document(
         codec=codec,
         approved_at=approved_at,
     )
+    await producer.send_and_wait(
+        TOPIC_OF_KIND[document.kind],
+        document.raw,
+        key=document.key,
+        headers=[(names.SHA256, document.sha256.encode())],
+    )
+    return await _send(producer, key, value)
 
 
 async def approve(
@@ -93,7 +101,22 @@ async def approve(
     approved_at: int | None = None,
 ) -> int:
     """Approve what is published already, or a version of logic; return the approval's offset."""
-    approval = {
+    key, value = approval(kind, name, version, sha256, approved_by=approved_by, codec=codec, approved_at=approved_at)
+    return await _send(producer, key, value)
+
+
+def approval(
+    kind: str,
+    name: str,
+    version: str,
+    sha256: str,
+    *,
+    approved_by: str,
+    codec: Codec = EMBEDDED,
+    approved_at: int | None = None,
+) -> tuple[bytes, bytes]:
+    """Return key and value of an approval; InvalidRecord for a text that no record can hold."""
+    body = {
         "kind": kind.upper(),
         "name": name,
         "version": version,
@@ -102,9 +125,12 @@ async def approve(
         "approved_by": approved_by,
         "approved_at": int(time.time() * 1000) if approved_at is None else approved_at,
     }
-    metadata = await producer.send_and_wait(
-        APPROVALS, codec.encode("Control", {"body": approval}), key=f"{kind}/{name}".encode(), headers=[]
-    )
+    value = codec.encode("Control", {"body": body})
+    return f"{kind}/{name}".encode(), value
+
+
+async def _send(producer: Producer, key: bytes, value: bytes) -> int:
+    metadata = await producer.send_and_wait(APPROVALS, value, key=key, headers=[])
     return int(metadata.offset)
 
 

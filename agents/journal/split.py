@@ -60,8 +60,8 @@ def check(found: Placement, existing: int, wanted: int) -> None:
     if wanted > LARGEST_FACTOR * before:
         raise UsageError(
             f"{wanted} is more than {LARGEST_FACTOR} times the {before} partitions there are",
-            f"choose at most {LARGEST_FACTOR * before}: partitions cannot be taken away again, and each one costs files "
-            "and memory of every broker",
+            f"choose at most {LARGEST_FACTOR * before}: partitions cannot be taken away again, and each one costs "
+            "files and memory of every broker",
         )
     if existing > wanted:
         raise UsageError(

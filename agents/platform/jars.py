@@ -42,8 +42,14 @@ def class_path() -> list[Path]:
         if known and all(jar.exists() for jar in known):
             return known
     jars = _jars(_KAFKA) + [jar for jar in _jars(_BINDING) if jar.name.startswith(_BINDING_JAR)]
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    cache.write_text(json.dumps([str(jar) for jar in jars]))
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps([str(jar) for jar in jars]))
+    except OSError as error:
+        raise AttuneError(
+            f"{error.filename or cache} cannot be written: {error.strerror or error}",
+            "set XDG_CACHE_HOME to a folder in which this user may write",
+        ) from error
     return jars
 
 

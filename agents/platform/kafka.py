@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agents.errors import AttuneError
 from agents.platform import jars, process
+from agents.settings import made
 
 _READY_SECONDS = 60.0
 _API_VERSIONS = struct.pack(">ihhih", 14, 18, 0, 1, 4) + b"ping"
@@ -45,9 +46,9 @@ class KafkaServer:
 
     def start(self, port: int, controller_port: int, *, attached: bool) -> int:
         """Start on these ports and wait until it answers; return the process id."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "log4j2.properties").write_text(_LOG4J)
-        Path(self.mark).write_text(self._properties(port, controller_port))
+        with made(self.home):
+            (self.home / "log4j2.properties").write_text(_LOG4J)
+            Path(self.mark).write_text(self._properties(port, controller_port))
         classes = os.pathsep.join(str(jar) for jar in jars.class_path())
         java = [
             str(jars.java()),

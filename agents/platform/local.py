@@ -13,6 +13,7 @@ from agents.errors import AttuneError
 from agents.platform import process
 from agents.platform.kafka import KafkaServer
 from agents.platform.valkey import ValkeyServer
+from agents.settings import made
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,8 +144,9 @@ class LocalPlatform:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[_State]:
         """Yield the state alone among processes; what was changed is kept, also after an error."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
+        with made(self.folder):
+            file = (self.folder / "lock").open("w")
+        with file as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = self._read()
             try:

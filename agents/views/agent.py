@@ -7,7 +7,6 @@ away, or a process killed, is written once more by whoever has it next.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -16,13 +15,13 @@ from typing import Any, Final, NamedTuple
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from agents.view import COPYING, Mark, Moved, Write
+from agents.view import COPYING, Away, Mark, Moved, Write
 from agents.views.clients import Counters, Log, Store
 from agents.views.documents import Derive, Derived, document_of, partition_of
 from agents.views.opening import Opening
 from agents.views.patience import Patience
 from agents.views.runs import OutputRun, StateRun
-from agents.views.sources import READ, Source
+from agents.views.sources import READ, Source, made_of
 from streams.partition import Partition
 
 logger = logging.getLogger(__name__)
@@ -31,6 +30,9 @@ _POLL_MS: Final = 100
 _GATHER_SECONDS: Final = 0.01
 """A pause after each round, so that the next one has more to do: rounds of a few records cost most of their time."""
 _LOOK_SECONDS: Final = 1.0
+_FLUSH_SECONDS: Final = 4.0
+"""Bounds the last publishing: with the closing of all clients it must fit into what a supervisor grants."""
+_SWEEP_SECONDS: Final = 60.0
 _AGAIN_SECONDS: Final = 2.0
 """How long a partition rests that had trouble: another agent may just be taking it over."""
 
@@ -88,16 +90,14 @@ class ViewAgent:
         try:
             async with self._tasks:
                 self._tasks.create_task(self._look())
+                self._tasks.create_task(self._sweep())
                 while True:
                     fetched = await self._log.consumer.getmany(timeout_ms=_POLL_MS)
                     await self._round(fetched)
                     if fetched:
                         await asyncio.sleep(_GATHER_SECONDS)
         finally:
-            for source in self._sources.values():
-                if source.publisher is not None:
-                    with contextlib.suppress(KafkaError, TimeoutError):
-                        await source.publisher.flush()
+            await self._flush()
             self.forget()
             await self._opening.closed()
 
@@ -117,6 +117,24 @@ class ViewAgent:
         for source in self._sources.values():
             self._end(source)
         self._sources.clear()
+
+    async def _flush(self) -> None:
+        """Publish what waits, of all partitions at once and for a while only: whoever has them next does the rest."""
+        flushing = [asyncio.ensure_future(one.publisher.flush()) for one in self._sources.values() if one.publisher]
+        if not flushing:
+            return
+        done, late = await asyncio.wait(flushing, timeout=_FLUSH_SECONDS)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+        failed = [task for task in done if task.exception() is not None]
+        if failed or late:
+            logger.warning(
+                "states of %d partitions were not published before the end; whoever has them next does it%s",
+                len(failed) + len(late),
+                "".join(f": {task.exception()!r}" for task in failed[:1]),
+            )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
         """Begin something that ends with the agent; None if the agent is ending already."""
@@ -144,8 +162,7 @@ class ViewAgent:
         await asyncio.sleep(delay)
         while True:
             try:
-                self._generation = await self._patience.until(self._store.begin)
-                source = await self._opening.open(self._generation, tp)
+                source = await self._opened(tp)
                 break
             except (KafkaError, TimeoutError, Moved) as error:
                 logger.warning("%s/%d cannot begin yet: %r", *tp, error)
@@ -159,6 +176,13 @@ class ViewAgent:
         if publisher is not None:
             source.publishing = asyncio.create_task(publisher.run())
             source.publishing.add_done_callback(lambda task: self._on_published(source, task))
+
+    async def _opened(self, tp: TopicPartition) -> Source:
+        """Return a partition that is ready, of the generation in use; errors as `Opening.open`."""
+        generation = self._generation = await self._patience.until(self._store.begin)
+        numbers = made_of({topic: len(self._log.consumer.partitions_for_topic(topic) or ()) for topic in READ})
+        await self._patience.until(lambda: self._store.set_partitions(generation, numbers))
+        return await self._opening.open(generation, tp)
 
     def _on_published(self, source: Source, task: "asyncio.Task[None]") -> None:
         """Begin a partition again, a little later, whose states could not be published."""
@@ -197,7 +221,8 @@ class ViewAgent:
             source.copying = own.copying
             if own.copying:
                 source.change(scored_by=COPYING)
-            source.change(clock_ms=own.clock_ms, policy=document_of(own.policy), model=document_of(own.model))
+            policy, model = document_of(own.policy), document_of(own.model)
+            source.change(clock_ms=own.clock_ms, policy=policy, model=model, split_to=own.split_to)
         derived = await self._patience.until_done(lambda: self._derived(source, run, own))
         return Taken(source, run, records[0].timestamp, [one.write for one in derived], derived)
 
@@ -267,6 +292,18 @@ class ViewAgent:
                 continue
             for source, reached in sources:
                 source.look(now_ms, ends[source.looked_at], reached)
+
+    async def _sweep(self) -> None:
+        """Remove now and then what rebuilds have left that died."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                removed = await self._store.sweep()
+            except Away as error:
+                logger.info("generations that nobody needs are looked for later: %s", error)
+                continue
+            if removed:
+                logger.info("%d generations that nobody needs were removed from the store", removed)
 
 
 class _Ownership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped

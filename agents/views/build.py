@@ -51,11 +51,12 @@ async def write_states(
 def mark_of(run: StateRun, *, scored: bool) -> Mark:
     """Return the mark of a whole partition that was taken into a run and written, scored if its states are."""
     if run.own is None:
-        return Mark(run.next, run.ended, run.appended_ms)
+        return Mark(run.next, run.ended, run.appended_ms, split_to=0)
     own = partition_of(run.own[1])
     model = document_of(own.model)
     sha256 = COPYING if own.copying else None if model is None or not scored else model.sha256
-    return Mark(run.next, run.ended, run.appended_ms, 0, own.clock_ms, document_of(own.policy), model, sha256)
+    policy = document_of(own.policy)
+    return Mark(run.next, run.ended, run.appended_ms, 0, own.clock_ms, policy, model, sha256, own.split_to)
 
 
 async def write_outputs(consumer: Any, tp: TopicPartition, apply: Apply, progress: Progress | None = None) -> Mark:

@@ -1,7 +1,7 @@
 """What the view agent works with: the store of the views, the log that it follows, and what it counts."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -15,6 +15,12 @@ class Store(Protocol):
 
     async def begin(self) -> str:
         """Return the generation in use, made if there is none."""
+
+    async def sweep(self) -> int:
+        """Remove the generations that nobody needs; return how many."""
+
+    async def set_partitions(self, generation: str, numbers: Mapping[str, int]) -> None:
+        """Say by topic over how many partitions the views are made; raises Moved."""
 
     async def apply(self, generation: str, writes: Sequence[Write]) -> list[int]:
         """Apply writes by position; raises Moved."""

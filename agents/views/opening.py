@@ -52,7 +52,10 @@ class Opening:
         publisher = await self._publisher(tp) if tp.topic == topics.FOLD_CHANGELOG else None
         try:
             stored = (await self._patience.until(lambda: self._store.marks(generation))).get(source(*tp), b"")
-            opened = Source(tp, self._log.parse_mark(stored) or Mark(0), stored, publisher)
+            mark = self._log.parse_mark(stored)
+            if mark is not None and publisher is not None and mark.split_to is None:
+                mark = None  # of an older release: only the whole partition says whether it was split
+            opened = Source(tp, mark or Mark(0), stored, publisher)
             if publisher is not None and not opened.mark.next:
                 await self.build(generation, opened)
             elif publisher is None:

@@ -7,7 +7,7 @@ it.  The offset of the changelog is committed in the same transaction: whoever c
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -21,11 +21,15 @@ logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS: Final = 30.0
 _FLUSH_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 5.0
+_STOP_SECONDS: Final = 3.0
 _ROOM: Final = 20_000
 """So many states wait at most while a whole partition is being derived."""
 
 PartitionOf = Callable[[str], int]
+
+
+class Unusable(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
+    """The publisher has failed; what it had in hand the next one publishes, which goes on from what is durable."""
 
 
 def _seen(sent: "asyncio.Future[Any]") -> None:
@@ -59,6 +63,7 @@ class Publisher:
         self._partition_of: PartitionOf = _nowhere
         self._pending: dict[str, tuple[str, Message]] = {}
         self._turn = asyncio.Lock()
+        self._failed = False
         self._counters = counters
         self.next = 0
         """Offset of the changelog up to which everything was added."""
@@ -95,27 +100,41 @@ class Publisher:
             await self.flush()
 
     async def flush(self) -> None:
-        """Make everything that was added durable, and the offset with it; raises as `run`."""
+        """Make everything that was added durable, and the offset with it; raises as `run`.
+
+        After a failure, and after it was cancelled, nothing is certain of the transaction and the publisher is of no
+        use any more: then it raises Unusable, a KafkaError, for ever.
+        """
         async with self._turn:
+            if self._failed:
+                raise Unusable("publishing has failed before")
             pending, offset = self._pending, self.next
             if not pending and offset == self.committed:
                 return
             self._pending = {}
-            async with asyncio.timeout(_FLUSH_SECONDS):
-                await self._producer.begin_transaction()
-                for customer, (_, message) in pending.items():
-                    sent = await self._producer.send(
-                        self._topic,
-                        message.value,
-                        key=customer.encode(),
-                        headers=message.headers,
-                        partition=self._partition_of(customer),
-                    )
-                    sent.add_done_callback(_seen)  # what went wrong is told by the end of the transaction
-                await self._producer.send_offsets_to_transaction({self._source: offset}, self._group)
-                await self._producer.commit_transaction()
+            self._failed = True
+            try:
+                async with asyncio.timeout(_FLUSH_SECONDS):
+                    await self._transaction(pending, offset)
+            except AssertionError as error:  # the client's way to say that its transaction is in another state
+                raise Unusable(str(error)) from error
+            self._failed = False
             self.committed = offset
             self._counters.published += len(pending)
+
+    async def _transaction(self, pending: Mapping[str, tuple[str, Message]], offset: int) -> None:
+        await self._producer.begin_transaction()
+        for customer, (_, message) in pending.items():
+            sent = await self._producer.send(
+                self._topic,
+                message.value,
+                key=customer.encode(),
+                headers=message.headers,
+                partition=self._partition_of(customer),
+            )
+            sent.add_done_callback(_seen)  # what went wrong is told by the end of the transaction
+        await self._producer.send_offsets_to_transaction({self._source: offset}, self._group)
+        await self._producer.commit_transaction()
 
     async def close(self) -> None:
         """Stop at once; what is under way ends or is undone when the next one is opened."""

@@ -10,22 +10,29 @@ has no such switch, so there each record that differs is written again.
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from agents.errors import AttuneError
-from agents.view import Mark, Write, source
+from agents.view import Away, Mark, Write, source
 from agents.views import build
 from agents.views.documents import Derive, Message
 from agents.views.runs import FenceOf, StateRun
+from agents.views.sources import made_of
 from agents.views.statetopic import Repair, StateTopic
 from schemas import topics
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 _KEEP_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 1.0
 
 Told = Callable[[str, int, int], None]
 """Told the topic that is being read, how many of its records were, and how many there are."""
@@ -40,6 +47,9 @@ class Store(Protocol):
     async def keep_building(self, generation: str) -> None:
         """Say that the rebuild is still at work; raises Moved."""
 
+    async def set_partitions(self, generation: str, numbers: Mapping[str, int], *, building: bool) -> None:
+        """Say by topic over how many partitions the views are made."""
+
     async def apply(self, generation: str, writes: Sequence[Write], *, building: bool) -> list[int]:
         """Apply writes by position."""
 
@@ -53,6 +63,9 @@ class Store(Protocol):
 
     async def give_up(self, generation: str) -> None:
         """Remove a generation that is not in use."""
+
+    async def sweep(self, *, whole: bool = False) -> int:
+        """Remove every generation that is neither in use nor being built, with `whole` also unlisted ones."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +96,8 @@ class Rebuilt:
 async def rebuild(store: Store, log: Log, derive: Derive, told: Told | None = None) -> Rebuilt:
     """Rebuild Redis and the topic from the log; raises AttuneError while another rebuild is at work.
 
-    Raises what the store and the clients do; the views in use are then as they were.
+    Raises what the store and the clients do; the views in use are then as they were.  What a rebuild leaves that is
+    killed, the next one removes, or an agent.
     """
     begun = time.monotonic()
     generation = await store.start_building()
@@ -92,41 +106,82 @@ async def rebuild(store: Store, log: Log, derive: Derive, told: Told | None = No
             "another rebuild is at work",
             "wait until it has ended; one that was killed is out of the way after a minute",
         )
+    rebuilding = _Rebuilding(store, log, derive, generation, told)
     try:
-        async with _kept(store, generation):
-            topic = StateTopic(log.topic_reader)
-            await topic.begin(log.counts[topics.CUSTOMER_STATE])
-            await topic.read_on()
-            repair = Repair(topic, log.producer, log.place)
-            rebuilding = _Rebuilding(store, log, derive, generation, repair, told)
-            for number in range(log.counts[topics.FOLD_CHANGELOG]):
-                await rebuilding.states(TopicPartition(topics.FOLD_CHANGELOG, number))
-            for name in (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS):
-                for number in range(log.counts[name]):
-                    await rebuilding.outputs(TopicPartition(name, number))
-            await repair.finish()
-            replaced = await store.switch(generation)
+        replaced = await kept(store, generation, rebuilding.run())
     except BaseException:
-        await store.give_up(generation)
+        with contextlib.suppress(Away):  # then an agent removes it, or the next rebuild
+            await store.give_up(generation)
         raise
-    if replaced is not None:
-        await store.give_up(replaced)
-    return Rebuilt(generation, replaced, rebuilding.customers, repair.published, time.monotonic() - begun)
+    try:
+        await store.sweep(whole=True)
+    except Away as error:
+        logger.warning("the new views are in use; an agent will remove the old ones: %s", error)
+    return Rebuilt(generation, replaced, rebuilding.customers, rebuilding.published, time.monotonic() - begun)
+
+
+async def kept(store: Store, generation: str, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` does, and keep the sign meanwhile that a rebuild is at work.
+
+    Raises Moved, and ends the work, as soon as another rebuild has taken over; waits where the store is away.
+    """
+    working, keeping = asyncio.ensure_future(work), asyncio.ensure_future(_keep(store, generation))
+    try:
+        await asyncio.wait([working, keeping], return_when=asyncio.FIRST_COMPLETED)
+        if keeping.done() and not working.done():
+            keeping.result()
+        return await working
+    finally:
+        for task in (working, keeping):
+            task.cancel()
+        await asyncio.wait([working, keeping])
+
+
+async def _keep(store: Store, generation: str) -> None:
+    while True:
+        await asyncio.sleep(_KEEP_SECONDS)
+        while True:
+            try:
+                await store.keep_building(generation)
+                break
+            except Away as error:
+                logger.warning("the rebuild cannot say that it is at work, and tries again: %s", error)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
 
 class _Rebuilding:
-    def __init__(
-        self, store: Store, log: Log, derive: Derive, generation: str, repair: Repair, told: Told | None
-    ) -> None:
+    def __init__(self, store: Store, log: Log, derive: Derive, generation: str, told: Told | None) -> None:
         self._store = store
         self._log = log
         self._derive = derive
         self._generation = generation
-        self._repair = repair
+        self._topic = StateTopic(log.topic_reader)
+        self._repair: Repair | None = None
         self._told = told
         self.customers = 0
 
-    async def states(self, tp: TopicPartition) -> None:
+    @property
+    def published(self) -> int:
+        """How many records of the topic were written again."""
+        return 0 if self._repair is None else self._repair.published
+
+    async def run(self) -> str | None:
+        """Do all of it; return the generation that was replaced."""
+        await self._store.sweep()  # what a rebuild left that was killed is in the way: this one needs the memory
+        counts = self._log.counts
+        await self._store.set_partitions(self._generation, made_of(counts), building=True)
+        await self._topic.begin(counts[topics.CUSTOMER_STATE])
+        await self._topic.read_on()
+        self._repair = repair = Repair(self._topic, self._log.producer, self._log.place)
+        for number in range(counts[topics.FOLD_CHANGELOG]):
+            await self.states(TopicPartition(topics.FOLD_CHANGELOG, number), repair)
+        for name in (topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS):
+            for number in range(counts[name]):
+                await self.outputs(TopicPartition(name, number))
+        await repair.finish()
+        return await self._store.switch(self._generation)
+
+    async def states(self, tp: TopicPartition, repair: Repair) -> None:
         """Write a whole partition of the changelog."""
         now_ms = int(time.time() * 1_000)
         journal = TopicPartition(topics.JOURNAL, tp.partition)
@@ -136,7 +191,7 @@ class _Rebuilding:
         mark = build.mark_of(run, scored=True)
 
         async def publish(customer: str, _position: str, message: Message) -> None:
-            await self._repair.state(customer, message)
+            await repair.state(customer, message)
 
         await build.write_states(run, tp.partition, mark.model, self._derive, self._apply, publish)
         self.customers += sum(value is not None for _, value in run.states.values())
@@ -166,20 +221,3 @@ class _Rebuilding:
             told(tp.topic, done, total)
 
         return progress
-
-
-@contextlib.asynccontextmanager
-async def _kept(store: Store, generation: str) -> AsyncIterator[None]:
-    """Keep the sign that a rebuild is at work."""
-
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(_KEEP_SECONDS)
-            await store.keep_building(generation)
-
-    keeping = asyncio.ensure_future(keep())
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        await asyncio.wait([keeping])

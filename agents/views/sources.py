@@ -4,7 +4,7 @@ import asyncio
 import collections
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from aiokafka import TopicPartition
@@ -14,6 +14,7 @@ from agents.view import Mark, source
 from agents.views.documents import Derived
 from agents.views.publisher import Publisher
 from schemas import topics
+from schemas.catalogue import CATALOGUE
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,18 @@ class Run(Protocol):
     @property
     def appended_ms(self) -> int:
         """The append time of its last record."""
+
+
+def made_of(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return over how many partitions views are made, by the partitions that their topics have.
+
+    Of the changelog that is the number before every split: which ones are split already is said by the marks, partition
+    by partition, and a partition that was added for a split to come, or by hand, holds nobody.
+    """
+    return {
+        **{topic: counts[topic] for topic in READ},
+        topics.FOLD_CHANGELOG: CATALOGUE.topics[topics.JOURNAL].partitions,
+    }
 
 
 @dataclasses.dataclass(slots=True)

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
+from typer.testing import CliRunner
 
 from agents import metrics
+from agents.cli.main import app
 from agents.engine.memory import MemoryLog
 from agents.engine.worker import Engine
-from agents.engine_metrics import EngineCollector
+from agents.engine_metrics import EngineCollector, waits
 from agents.errors import AttuneError
 from agents.settings import MetricsSettings, variable
 from tests.agents.engine import counting
@@ -71,6 +74,22 @@ def test_a_page_says_what_the_process_is() -> None:
     assert list(registry.collect()) == []
 
 
+def test_ready_or_what_it_waits_for() -> None:
+    """/readyz says in words what a process waits for, for an orchestrator by 503; metrics are served all the while."""
+    waiting: list[str | None] = ["states are being restored"]
+    registry = CollectorRegistry()
+    with metrics.served(MetricsSettings(port=0), "fold", registry=registry, waits=lambda: waiting[0]) as address:
+        assert address is not None
+        ready = address.replace("/metrics", "/readyz")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(ready, timeout=10)
+        assert (refused.value.code, refused.value.read()) == (503, b"waits: states are being restored\n")
+        assert read(address)
+        waiting[0] = None
+        with urllib.request.urlopen(ready, timeout=10) as answer:
+            assert answer.read() == b"ready\n"
+
+
 def test_the_process_itself_is_in_the_default_registry() -> None:
     """CPU time and memory are prometheus-client's own."""
     with metrics.served(MetricsSettings(port=0), "fold") as address:
@@ -89,6 +108,34 @@ def test_a_taken_port_is_explained(taken: int) -> None:
     assert variable("metrics.port") in raised.value.hint
     with pytest.raises(AttuneError, match=f"{HOST}:{taken}"):
         metrics.ports(settings, ["router"])
+
+
+def test_a_taken_port_names_the_flag_that_gave_it(taken: int) -> None:
+    """Whoever typed --port is not sent to a setting that the flag would override; what no flag gave is a setting."""
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.cli.main", "exporter", "--port", str(taken)],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", variable("kafka.bootstrap"): "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Address already in use" in done.stderr
+    assert "--port" in done.stderr
+    assert variable("metrics.port") not in done.stderr
+    assert variable("metrics.host") in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flag", [("--interval", "nan"), ("--interval", "inf"), ("--window", "nan"), ("--window", "inf")]
+)
+def test_an_exporter_never_waits_for_ever(flag: tuple[str, str]) -> None:
+    """A time without end, or that is no number, is wrong use of the flag."""
+    done = CliRunner().invoke(app, ["exporter", *flag])
+    assert done.exit_code == 2
+    assert flag[0] in done.stderr
 
 
 def test_each_role_of_one_worker_has_its_port(taken: int) -> None:
@@ -161,7 +208,9 @@ async def test_an_engine_counts_and_counts_on() -> None:
 
     engine.bind(Group(), fatal)
     collector = EngineCollector("fold", engine)
+    assert "has not given out" in str(waits(engine))
     await engine.take_up([0])
+    assert waits(engine) is None
     await fold_all(engine, log)
     first = shown(collector)
     letters = sum(1 for record in log.records(counting.SOURCE, 0) if record.value == b"poison")
@@ -177,6 +226,7 @@ async def test_an_engine_counts_and_counts_on() -> None:
     assert first["attune_restore_running{role=fold}"] == 0
     await engine.revoke()
     engine.forget()
+    assert "has not given out" in str(waits(engine))
     away = shown(collector)
     assert away["attune_assigned_partitions{role=fold}"] == 0
     assert away["attune_records_total{partition=0,role=fold}"] == 200
@@ -187,6 +237,8 @@ async def test_an_engine_counts_and_counts_on() -> None:
     second = shown(collector)
     assert second["attune_records_total{partition=0,role=fold}"] == 250
     assert second["attune_restores_total{role=fold}"] == 2
+    await engine.take_up([])
+    assert waits(engine) is None, "a spare worker is at work, too"
     await engine.stop()
 
 

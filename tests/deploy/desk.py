@@ -105,7 +105,7 @@ def running(desk: Desk, *commands: tuple[str, ...]) -> Iterator[None]:
     assert set(codes.values()) == {0}, (codes, desk.logs())
 
 
-def eventually(look: Any, what: str, desk: Desk, *, seconds: float = 60.0) -> Any:
+def eventually(look: Any, what: str, desk: Desk, *, seconds: float = 180.0) -> Any:
     """Return what a look finds, once it finds something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

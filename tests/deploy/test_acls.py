@@ -275,16 +275,19 @@ async def closed(connection: KafkaSettings, groups: Collection[str]) -> AsyncIte
         ),
         pytest.param("fold", Resource.TOPIC, topics.JOURNAL, id="fold and its journal"),
         pytest.param("router", Resource.TOPIC, topics.INTERACTIONS, id="router and its interactions"),
+        pytest.param("connectors", Resource.GROUP, CONNECTOR_GROUP, id="connector and its group"),
+        pytest.param("connectors", Resource.TOPIC, topics.SUPPRESSIONS, id="connector and the suppressions"),
     ],
 )
 def test_a_missing_right_is_told_at_once(
     with_topics: Secured, valkey: Redis, tmp_path: Path, name: str, resource: Resource, missing: str
 ) -> None:
-    """A worker that may not join its group or read its topic ends with 1 and names the ACL to add."""
+    """Whoever may not join its group or read its topic ends with 1 and names the ACL to add."""
     taken = [acl for acl in ACLS if (acl["role"], acl["resource"], acl["name"]) == (name, resource, missing)]
     with_topics.forbid(taken)
     try:
-        said = Desk(with_topics, valkey, tmp_path).run(name, "worker", name, code=1)
+        command = ["connector"] if name == "connectors" else ["worker", name]
+        said = Desk(with_topics, valkey, tmp_path).run(name, *command, code=1)
     finally:
         with_topics.allow(taken)
     assert f"--allow-principal User:attune-{name} --operation Read --{resource} {missing}" in said

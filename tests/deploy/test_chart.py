@@ -202,7 +202,7 @@ def test_probes_ask_what_answers() -> None:
         asked = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("liveness", "readiness")}
         assert all(one["port"] in ports for one in asked.values())
         paths = [one["path"] for one in asked.values()]
-        assert paths == (["/healthz", "/readyz"] if role == "api" else ["/metrics", "/metrics"])
+        assert paths == (["/healthz", "/readyz"] if role == "api" else ["/metrics", "/readyz"])
     assert variables(workloads("least")["api"])["ATTUNE_API__PORT"] == "8080"
 
 

@@ -49,7 +49,8 @@ async def test_redis_of_the_views_away(
                     os.kill(server, signal.SIGCONT)
                 thawed = time.monotonic()
             print(f"away for {seconds:.0f} s: {appended} records appended to the journal and {folded} folded meanwhile")
-            assert folded > appended / 2 > 0, f"the fold waited\n{job.logs()}"
+            # On a quiet machine it is all of them; whoever waits for Redis gets no further than a second's worth.
+            assert folded > appended / 10 > 0, f"the fold waited\n{job.logs()}"
             await job.prove()
             checked = await job.attune("views", "check", "--wait", "120", "--json")
             print(f"whole again after {time.monotonic() - thawed:.1f} s: {checked['customers']} customers")

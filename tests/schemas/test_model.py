@@ -79,6 +79,9 @@ def test_the_shipped_models_are_valid(path: Path) -> None:
         ("value_days", 10_000, "value_days: 10000 is outside"),
         ("horizon_days", 28.5, "horizon_days"),
         ("calibration/slope", -1.0, "calibration.slope"),
+        ("coefficients/1", 1e308, "coefficients[1]: 1e+308 is beyond"),
+        ("intercept", -2e6, "intercept: -2000000.0 is beyond"),
+        ("calibration/slope", 2e6, "calibration.slope: 2000000.0 is beyond"),
         ("name", "a/b", "name: 'a/b'"),
         ("version", "", "version: ''"),
         ("colour", "red", "colour"),
@@ -90,6 +93,32 @@ def test_each_error_names_its_place(path: str, value: Any, says: str) -> None:
     with pytest.raises(InvalidModel) as caught:
         read_model(changed(path, value))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "says"),
+    [
+        ("28", "9" * 5_000, "horizon_days: inf is no number"),
+        ("0.25", "9" * 400, "intercept: inf is no number"),
+        ("0.25", "-" + "9" * 400, "intercept: -inf is no number"),
+        ("0.25", "1e999", "intercept: inf is no number"),
+        ('"small"', r'"sm\ud800"', "name: holds half of a character"),
+        ('"small"', r'"small", "description": "\udfff"', "description: holds half of a character"),
+        ('"small"', r'"small", "\ud800": 1', "document: holds half of a character"),
+        ('"small"', "[" * 900 + "]" * 900, "name: nested more than"),
+        ('"small"', '{"a":' * 900 + "1" + "}" * 900, "name: nested more than"),
+        ('"small"', "[" * 20_000, "document: not JSON"),
+    ],
+)
+def test_values_that_no_record_can_hold(good: str, bad: str, says: str) -> None:
+    """Numbers without end, halves of characters and nesting without end are refused with the place."""
+    raw = json.dumps(GOOD).replace(good, bad, 1)
+    assert raw != json.dumps(GOOD)
+    with pytest.raises(InvalidModel) as caught:
+        read_model(raw.encode())
+    assert says in str(caught.value)
+    assert str(caught.value).encode()
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("field", sorted(set(GOOD) - {"description"}))

@@ -123,6 +123,68 @@ def test_each_error_names_its_place(good: str, bad: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("good", "bad", "message"),
+    [
+        ("version: 3", "version: " + "9" * 5_000, "5000 characters"),
+        ("version: 3", "version: 0x" + "f" * 5_000, "5002 characters"),
+        ("version: 3", "version: 0x" + "f" * 250, "out of bounds"),
+        ("version: 3", "version: !!int 'abc'", "'abc' is no whole number"),
+        ("version: 3", "version: !!int ''", "'' is no whole number"),
+        ("version: 3", "version: !!int '+'", "'+' is no whole number"),
+        ("version: 3", "version: !!int '08'", "'08' is no whole number"),
+        ("version: 3", "version: 0b_", "'0b_' is no whole number"),
+        ("version: 3", "version: !!int [3]", "a list stands where a whole number"),
+        ("propensity: 0.25", "propensity: " + "9" * 400, "400 characters"),
+        ("propensity: 0.25", "propensity: 0x" + "f" * 290, "is no number"),
+        ("propensity: 0.25", "propensity: !!float abc", "'abc' is no number"),
+        ("propensity: 0.25", "propensity: !!float ''", "'' is no number"),
+        ("value_minor: 300", "value_minor: !!int x", "'x' is no whole number"),
+        ("validity: 7d", "validity: 7d\n    fallback: !!bool maybe", "'maybe' is neither true nor false"),
+        ("title: A box of tea", "title: !!str [tea]", "a list stands where a text"),
+        ("title: A box of tea", 'title: "\\ud83c"', "no character"),
+        ("subject: Tea", '"sub\\ud83c": Tea', "no character"),
+    ],
+)
+def test_a_value_that_cannot_be_converted_is_an_error_at_its_place(good: str, bad: str, message: str) -> None:
+    """Numbers without end, words under a number's tag, halves of characters: one error each, where it stands."""
+    text = GOOD.replace(good, bad, 1)
+    (fault,) = faults_of(text)
+    last = bad.splitlines()[-1]
+    line, column = place(text, last)
+    assert (fault.line, message in fault.message) == (line, True), fault
+    assert column <= fault.column <= column + len(last)
+    assert fault.remedy
+    assert str(fault).encode()
+    assert len(str(fault)) < 500
+
+
+@pytest.mark.parametrize(
+    ("bad", "at", "message"),
+    [
+        ('title: "\\UFFFFFFFF"', "FFFFFFFF", "no character"),
+        ('title: "\\U00110000"', "00110000", "no character"),
+        ("title: a \x00 b", "\x00", "#x0000"),
+        ("title: a \x07 b", "\x07", "#x0007"),
+        ("title: " + "[" * 5_000, "[" * 4_900, "nested more than"),
+        ("title: " + "[" * 900 + "]" * 900, "[" * 800, "nested more than"),
+        ("title:\n" + "".join(" " * (4 + depth) + "-\n" for depth in range(1, 900)), "-\n", "nested more than"),
+    ],
+    ids=["beyond unicode", "just beyond unicode", "nul", "bell", "open lists", "lists", "lists in lines"],
+)
+def test_what_is_no_yaml_is_told_at_its_place(bad: str, at: str, message: str) -> None:
+    """Control characters, characters that do not exist and nesting without end have a line and a column, too."""
+    text = GOOD.replace("title: A box of tea", bad, 1)
+    (fault,) = faults_of(text)
+    line, column = place(text, bad)
+    assert message in fault.message
+    assert fault.line >= line > 1
+    assert fault.line == place(text, at)[0] or at == "-\n"
+    if len(at) <= 8 and at != "-\n":
+        assert (fault.line, fault.column) == place(text, at)
+    assert fault.column > column
+
+
+@pytest.mark.parametrize(
     ("condition", "at", "message"),
     [
         ("customer.purchases >", "", "ends too early"),
@@ -254,3 +316,28 @@ def test_no_junk_breaks_the_reader(level: Any, field: str, value: Any) -> None:
     except InvalidPolicy as error:
         outcome = error.faults
     assert isinstance(outcome, Policy) or all(fault.line and fault.column and fault.remedy for fault in outcome)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, len(GOOD)),
+    st.integers(0, 12),
+    st.one_of(
+        st.text(max_size=12),
+        st.sampled_from(["int", "float", "bool", "str", "null", "map", "seq", "timestamp", "binary", "set"]).flatmap(
+            lambda tag: st.text("+-_.:0189abefx \"'\\\\[{", max_size=8).map(lambda text: f"!!{tag} {text}")
+        ),
+        st.sampled_from(
+            ['"\\UFFFFFFFF"', '"\\ud800"', "%YAML 1." + "9" * 5_000 + "\n---\n", "&a [*a]", "1:" * 200 + "1"]
+        ),
+    ),
+)
+def test_no_text_breaks_the_reader(at: int, length: int, written: str) -> None:
+    """Whatever is written over a part of a pack, the answer is a policy or faults that can be printed."""
+    raw = (GOOD[:at] + written + GOOD[at + length :]).encode(errors="replace")
+    faults: list[PolicyFault] = []
+    try:
+        read_policy(raw)
+    except InvalidPolicy as error:
+        faults = error.faults
+    assert all(fault.line and fault.column and fault.remedy and str(fault).encode() for fault in faults)

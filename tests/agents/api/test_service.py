@@ -59,6 +59,34 @@ async def test_any_value_can_be_asked_for(desk: Desk, value: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "1/actions",
+        "1/suppressions",
+        "1/actions/",
+        "a/actions/suppressions",
+        "100%",
+        "a%2Fb",
+        "1%2Factions",
+        "x?y#z",
+        "\ufffd",
+    ],
+)
+async def test_a_value_that_looks_like_another_page(desk: Desk, value: str) -> None:
+    """What is percent-encoded belongs to the key: nobody is answered with another customer, on any of the pages."""
+    customer = identity.surrogate(SECRET, f"household:{value}")
+    await desk.state(customer)
+    await desk.state(identity.surrogate(SECRET, "household:1"))
+    path = f"/v1/customers/household:{urllib.parse.quote(value, safe='')}"
+    for page in ("", "/actions", "/suppressions"):
+        answer = await desk.get(f"{path}{page}")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["customer"] == customer
+    assert set((await desk.get(path)).json()) > {"state", "actions"}
+    assert set((await desk.get(f"{path}/actions")).json()) == {"customer", "stale", "freshness", "actions"}
+
+
+@pytest.mark.parametrize(
     "key", ["nobody", "attune:short", f"attune:{CUSTOMER.upper()}", "loyalty:", ":4711", "loyalty:%FF", CUSTOMER]
 )
 async def test_a_key_that_names_nobody(desk: Desk, key: str) -> None:
@@ -82,6 +110,33 @@ async def test_a_parameter_that_cannot_be(desk: Desk) -> None:
     found = problem(await desk.get("/v1/customers/loyalty:1/actions?channel=FAX"), 422, "bad-parameter")
     assert "channel" in found["detail"]
     assert "'E_COMMERCE'" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("page", "asked", "named"),
+    [
+        ("", "unknown=1", "unknown"),
+        ("", "channel=E_COMMERCE", "channel"),
+        ("/suppressions", "channel=E_COMMERCE", "channel"),
+        ("/actions", "chanel=", "chanel"),
+        ("/actions", "chanel", "chanel"),
+        ("/actions", "channel=E_COMMERCE&channel=OUTLET", "channel"),
+        ("/actions", "placement=a&placement=a", "placement"),
+        ("/actions", "channel=E_COMMERCE&x=1", "x"),
+    ],
+)
+async def test_a_parameter_that_is_not_known_or_comes_twice(desk: Desk, page: str, asked: str, named: str) -> None:
+    """422 naming it, instead of an answer to another question; the value is not quoted."""
+    await desk.state()
+    found = problem(await desk.get(f"/v1/customers/{IDENTIFIER}{page}?{asked}"), 422, "bad-parameter")
+    assert found["detail"].startswith(f"{named}: "), found
+
+
+async def test_parameters_that_are_known(desk: Desk) -> None:
+    """Each of them once."""
+    await desk.state()
+    answer = await desk.get(f"/v1/customers/{IDENTIFIER}/actions?channel=E_COMMERCE&placement=home-hero")
+    assert answer.status_code == 200, answer.text
 
 
 async def test_pages_that_do_not_exist(desk: Desk) -> None:

@@ -22,6 +22,13 @@ def test_a_number_that_will_not_do(connected: Settings, attune: Attune, wanted: 
     assert f"choose a multiple, e.g. {2 * PARTITIONS}" in done.err
 
 
+def test_a_name_that_nobody_could_read_later(connected: Settings, attune: Attune) -> None:
+    """Exit 2 before anything is looked at or made: the name stands in the log of approvals for ever."""
+    done = attune("journal", "split", "--to", str(2 * PARTITIONS), "--by", "\udcff", "--yes")
+    assert (done.code, "--by" in done.err) == (2, True)
+    assert json.loads(attune("journal", "status", "--json").out)["existing"] == PARTITIONS
+
+
 def test_nothing_to_do(connected: Settings, attune: Attune) -> None:
     """The number that there is needs no split; exit 0."""
     done = attune("journal", "split", "--to", str(PARTITIONS), "--json")

@@ -10,10 +10,13 @@ from aiokafka import TopicPartition
 
 from agents import documents
 from agents.clients import kafka
+from agents.errors import UsageError
+from agents.journal.placement import Step
+from agents.journal.publish import Document, approval
 from agents.settings import Settings
 from schemas import topics
 from schemas.policy import InvalidPolicy
-from tests.agents.cli.conftest import Attune
+from tests.agents.cli.conftest import Attune, send
 from tests.streams.journal import MODEL, PACK
 
 pytestmark = pytest.mark.kafka
@@ -99,6 +102,59 @@ def test_an_earlier_version_can_be_approved_again(connected: Settings, attune: A
     assert missing.code == 1
     assert f"no policy {name}/9 was published" in missing.err
     assert f"{name}" in attune("policy", "list").out
+
+
+def test_an_approval_that_was_passed_over_decides_nothing(connected: Settings, attune: Attune, tmp_path: Path) -> None:
+    """`list` shows the last one that can be read as active, and why the newest is not; `rollback` goes on there."""
+    name = f"pack-{uuid.uuid4().hex[:8]}"
+    for version in (1, 2):
+        file = tmp_path / f"{version}.yaml"
+        raw = PACK.replace(b"name: retail-thin", f"name: {name}".encode())
+        file.write_bytes(raw.replace(b"version: 1\n", f"version: {version}\n".encode(), 1))
+        assert attune("policy", "publish", str(file), "--by", "ann").code == 0
+    unread = f"name: {name}\nversion: {'9' * 5_000}\n".encode()
+    bad = Document("policy", name, "9" * 5_000, unread)
+    key, value = approval("policy", name, bad.version, bad.sha256, approved_by="ann")
+    send(
+        connected,
+        [
+            {"topic": topics.POLICIES, "key": bad.key, "value": unread},
+            {"topic": topics.POLICIES, "key": b"by hand", "value": b"name: x"},
+            {"topic": topics.APPROVALS, "key": key, "value": value},
+        ],
+    )
+    listed = [one for one in json.loads(attune("policy", "list", "--json").out)["versions"] if one["name"] == name]
+    assert [one["is_active"] for one in listed] == [False, True, False]
+    assert "cannot read its document as a policy" in listed[-1]["passed_over"]
+    assert [one["passed_over"] for one in listed[:-1]] == [None, None]
+    assert "was approved and passed over" in (shown := attune("policy", "list").out)
+    assert bad.version not in shown
+    assert json.loads(attune("policy", "rollback", "--by", "bob", "--json").out)["version"] == "1"
+    refused = attune("policy", "rollback", "--to", f"{name}/{bad.version}", "--by", "bob")
+    assert refused.code == 1
+    assert "would be passed over" in refused.err
+
+
+@pytest.mark.parametrize("by", ["\udcff", "", " ", "ann\nbob", "a" * 201])
+def test_a_name_that_cannot_stand_in_the_log(connected: Settings, attune: Attune, tmp_path: Path, by: str) -> None:
+    """Exit 2 with the flag, before anything is written, whatever is approved."""
+    file, model = tmp_path / "pack.yaml", tmp_path / "model.json"
+    file.write_bytes(PACK)
+    model.write_bytes(MODEL)
+    before = ends(connected)
+    for command in (
+        ("policy", "publish", str(file)),
+        ("policy", "rollback"),
+        ("model", "publish", str(model)),
+        ("model", "rollback"),
+        ("logic", "activate", "1"),
+    ):
+        refused = attune(*command, "--by", by)
+        assert refused.code == 2, command
+        assert refused.err.startswith("attune: --by "), command
+    with pytest.raises(UsageError):
+        asyncio.run(documents.approve_placement(connected, Step.COPY, 12, approved_by=by))
+    assert ends(connected) == before
 
 
 def test_logic_that_this_release_does_not_know_is_not_approved(connected: Settings, attune: Attune) -> None:

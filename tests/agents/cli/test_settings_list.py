@@ -79,3 +79,22 @@ def test_a_wrong_setting_is_told_beside_the_list(attune: Attune, monkeypatch: py
     assert "kafka.bootstrap = -" in done.out
     assert "did you mean ATTUNE_KAFKA__BOOTSTRAP?" in done.err
     assert "did you mean" in json.loads(attune("settings", "--json").out)["error"]
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret@[::1", "redis://:s3cret/x@host:6379/0", "http://:s3cret@x"])
+def test_an_address_that_is_none_shows_no_password(attune: Attune, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Exit 2 with the variable; what cannot be taken apart is masked whole."""
+    monkeypatch.setenv("ATTUNE_REDIS__URL", url)
+    done = attune("settings")
+    assert done.code == 2
+    assert "ATTUNE_REDIS__URL: " in done.err
+    assert "s3cret" not in done.out + done.err
+
+
+def test_a_section_that_is_no_json(attune: Attune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 2 with the variable, beside the list."""
+    monkeypatch.setenv("ATTUNE_KAFKA", "{bad")
+    done = attune("settings")
+    assert done.code == 2
+    assert done.err.startswith("attune: ATTUNE_KAFKA: ")
+    assert "log_level = INFO" in done.out

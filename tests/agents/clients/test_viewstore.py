@@ -39,6 +39,7 @@ async def store(valkey: Redis) -> AsyncIterator[ViewStore]:
         await client.delete("attune:views:current", "attune:views:building")
         store = ViewStore(client)
         generation = await store.begin()
+        await store.sweep()
         yield store
         await client.delete("attune:views:current")
         await store.give_up(generation)
@@ -152,6 +153,74 @@ async def test_a_generation_that_was_replaced(store: ViewStore) -> None:
     assert await store.generation() == new
 
 
+async def keys(store: ViewStore, generation: str) -> list[str]:
+    return sorted([name async for name in store._names(f"attune:views:{generation}:*")])
+
+
+async def test_generations_that_nobody_needs(store: ViewStore) -> None:
+    """What a rebuild left that died while it built, or before it removed what it replaced, is removed; no other is."""
+    first = await store.begin()
+    await store.apply(first, [state(1)])
+    died = await store.start_building()
+    assert died is not None
+    await store.apply(died, [state(2)], building=True)
+    assert await store.sweep() == 0
+    await store._client.delete("attune:views:building")  # as after its minute
+    second = await store.start_building()
+    assert second is not None
+    await store.apply(second, [state(3)], building=True)
+    await store.switch(second)
+    building = await store.start_building()
+    assert building is not None
+    await store.apply(building, [state(4)], building=True)
+    assert await keys(store, first)
+    assert await keys(store, died)
+    assert await store.sweep() == 2
+    assert not await keys(store, first)
+    assert not await keys(store, died)
+    assert await keys(store, second)
+    assert await keys(store, building)
+    assert await store.sweep() == 0
+    await store.give_up(building)
+    assert not await keys(store, building)
+    assert await store.sweep() == 0
+
+
+async def test_generations_that_an_older_release_left(store: ViewStore) -> None:
+    """They stand in no list; a sweep of everything finds them, and leaves what is none of a generation."""
+    generation = await store.begin()
+    await store.apply(generation, [state(1)])
+    await store._client.hset("attune:views:0badcafe:customer:x", "position", "1")
+    assert await store.sweep() == 0
+    assert await keys(store, "0badcafe")
+    assert await store.sweep(whole=True) == 1
+    assert not await keys(store, "0badcafe")
+    assert await keys(store, generation)
+    assert await store.generation() == generation
+
+
+async def test_a_rebuild_whose_place_was_taken(store: ViewStore) -> None:
+    """It can neither go on, nor switch, nor write, and is told why; the one that took its place is not touched."""
+    current = await store.begin()
+    paused = await store.start_building()
+    assert paused is not None
+    await store._client.delete("attune:views:building")
+    other = await store.start_building()
+    assert other is not None
+    for attempt in (
+        store.keep_building(paused),
+        store.switch(paused),
+        store.apply(paused, [state(1)], building=True),
+        store.mark(paused, "s", Mark(1), b"", building=True),
+    ):
+        with pytest.raises(Moved, match="another one could begin"):
+            await attempt
+    await store.give_up(paused)
+    await store.keep_building(other)
+    assert await store.generation() == current
+    await store.give_up(other)
+
+
 async def test_a_mark_is_replaced_only_by_who_knows_it(store: ViewStore) -> None:
     """Whoever has an older one in mind is told what stands there, and changes nothing."""
     generation = await store.begin()
@@ -162,7 +231,18 @@ async def test_a_mark_is_replaced_only_by_who_knows_it(store: ViewStore) -> None
     assert await store.mark(generation, "s", Mark(6), first) == (second, False)
     assert parse_mark(second) == Mark(9, position=8)
     assert (await store.read(ANN)).marks == {"s": Mark(9, position=8)}
-    assert await store.all_marks() == {"s": Mark(9, position=8)}
+    assert (await store.standing()).marks == {"s": Mark(9, position=8)}
+
+
+async def test_the_numbers_of_partitions(store: ViewStore) -> None:
+    """Every reader has them; none becomes less, and whoever was replaced says nothing."""
+    generation = await store.begin()
+    assert (await store.read(ANN)).partitions == {}
+    await store.set_partitions(generation, {"a": 6, "b": 6})
+    await store.set_partitions(generation, {"a": 12, "b": 4})
+    assert (await store.read(ANN)).partitions == {"a": 12, "b": 6}
+    with pytest.raises(Moved):
+        await store.set_partitions("another", {"a": 99})
 
 
 async def test_a_store_that_is_away() -> None:

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from agents.clients import kafka
 from agents.journal.coordinator import Coordinator
 from agents.journal.documents import Documents
+from agents.journal.placement import placement
 from agents.journal.publish import Document, check, conflict, publish_document
 from agents.ops import topics as topic_admin
 from agents.settings import Settings
 from schemas import topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
+from schemas.errors import InvalidRecord
 from tests.streams.journal import MODEL, PACK
 
 PARTITIONS = 3
@@ -178,6 +180,53 @@ async def test_a_document_that_is_garbage(kind: str, raw: bytes) -> None:
     assert (producer.sent, made.passed_over) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("policy", b"version: 1\n", b"version: " + b"9" * 5_000 + b"\n"),
+        ("policy", b"version: 1\n", b"version: 0x" + b"f" * 5_000 + b"\n"),
+        ("policy", b"version: 1\n", b'version: !!int ""\n'),
+        ("policy", b"version: 1\n", b"version: 1\ndescription: " + b"[" * 20_000 + b"\n"),
+        ("policy", b"version: 1\n", b'version: 1\ndescription: "\\UFFFFFFFF"\n'),
+        ("model", b'"version": "1"', b'"version": ' + b"9" * 5_000),
+        ("model", b'"version": "1"', b'"version": "\\ud800"'),
+        ("model", b'"version": "1"', b'"version": ' + b"[" * 900 + b"]" * 900),
+    ],
+)
+async def test_a_document_whose_numbers_or_nesting_have_no_end(
+    kind: str, good: bytes, bad: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is passed over with a word on what is wrong; the coordinator goes on to the next approval."""
+    right = PACK if kind == "policy" else MODEL
+    raw = right.replace(good, bad, 1)
+    assert raw != right
+    digest = Document(kind, "x", "1", raw).sha256
+    made, producer = await coordinate(
+        approval(kind=kind.upper(), sha256=digest), approval(), find=library(raw, PACK, MODEL)
+    )
+    assert (made.activated, made.passed_over, {body["sequence"] for _, body in producer.sent}) == (1, 1, {1})
+    assert f"cannot read its document as a {kind}" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("v"), OverflowError("o"), RecursionError("r"), KeyError("k"), MemoryError()]
+)
+@pytest.mark.parametrize("stage", ["read_policy", "Plan"])
+async def test_a_document_that_no_reader_foresaw(
+    stage: str, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it makes the fold's own reading raise, it is passed over, and the error is named."""
+
+    def fail(_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(f"agents.journal.publish.{stage}", fail)
+    logic = approval(kind="LOGIC", name="logic", version="1", sha256="")
+    made, _ = await coordinate(approval(), logic)
+    assert (made.activated, made.passed_over) == (1, 1)
+    assert f"cannot read its document as a policy: {type(error).__name__}" in caplog.messages[0]
+
+
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=60)), min_size=1, max_size=5))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_bytes_stop_it(values: list[bytes | None]) -> None:
@@ -229,6 +278,33 @@ def test_two_documents_of_one_version_do_not_share_a_key() -> None:
     assert conflict(POLICY, [Record(PACK, key=POLICY.key)]) is None
     later = Document("policy", POLICY.name, POLICY.version + "0", b"other")
     assert conflict(later, [Record(PACK, key=POLICY.key), Record(None, key=later.key), Record(b"x")]) is None
+
+
+class Log:
+    """A producer that keeps which topics were written."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    async def send_and_wait(self, topic: str, value: bytes, **_: Any) -> Record:
+        self.topics.append(topic)
+        return Record(value, 7)
+
+
+async def test_half_a_publication_is_never_made() -> None:
+    """A name that no record can hold is found before the document is sent; else both are, the document first."""
+    log = Log()
+    with pytest.raises(InvalidRecord):
+        await publish_document(log, POLICY, approved_by="\udcff")
+    assert log.topics == []
+    assert await publish_document(log, POLICY, approved_by="ann") == 7
+    assert log.topics == [topics.POLICIES, topics.APPROVALS]
+
+
+def test_a_number_of_partitions_without_end_is_passed_over() -> None:
+    """Routers and coordinator read the approvals of splits at their start: what is no number of partitions is none."""
+    bodies = [{"kind": "JOURNAL", "name": "partitions", "version": version} for version in ("6", "9" * 5_000)]
+    assert placement(bodies, 3).counts == (6,)
 
 
 @pytest.mark.kafka

@@ -1,6 +1,7 @@
 """The view agent on real Kafka and Valkey: what the fold wrote is what the views say, whatever happens in between."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -8,16 +9,22 @@ import signal
 import time
 from typing import Any
 
+import msgspec
 import pytest
+from aiokafka.errors import KafkaError
 
 from agents.clients import kafka, valkey
+from agents.engine import changelog
 from agents.platform import process
 from agents.profile import describe
+from agents.settings import ViewSettings
 from agents.topology import VIEWS_GROUP
 from schemas import topics
 from schemas.codec import EMBEDDED
 from streams.documents import Documents
-from tests.agents.views.scribe import Scribe, until
+from streams.partition import PARTITION_KEY
+from streams.state import STATE_CODEC
+from tests.agents.views.scribe import OWNER, Scribe, until
 from tests.faults.harness import read_all
 
 pytestmark = pytest.mark.kafka
@@ -308,3 +315,94 @@ async def test_a_fold_that_stands_still_makes_the_views_stale(scribe: Scribe) ->
 
         await until(whole, work)
         assert (await scribe.read(customer)).state is not None
+
+
+async def test_it_is_stopped_while_kafka_is_away(
+    scribe: Scribe, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be published is left to the next owner: the agent ends in order, and nothing is lost."""
+    slow = scribe.settings.model_copy(update={"views": ViewSettings(publish_seconds=2.0)})
+    monkeypatch.setattr(scribe, "settings", slow)  # so that there is something to publish once Kafka is frozen
+    customers = [scribe.customer(number % 6) for number in range(12)]
+    pid = scribe.platform.status().kafka_pid
+    assert pid is not None
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        for customer in customers:
+            scribe.buys(customer)
+        await scribe.flush()
+
+        async def shown() -> bool:
+            return all([(await scribe.read(customer)).state is not None for customer in customers])
+
+        await until(shown, work)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3)
+            work.cancel()
+            done, _ = await asyncio.wait([work], timeout=120)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert done
+        assert work.cancelled()
+    gc.collect()
+    assert "Unclosed" not in caplog.text
+
+    async def whole() -> bool:
+        try:
+            async with scribe.agent() as work:
+                await scribe.applied(work)
+                return await scribe.differences() == []
+        except (KafkaError, ExceptionGroup):  # a broker that has thawed needs a moment
+            return False
+
+    await until(whole, seconds=90)
+
+
+async def test_the_marks_say_whether_the_journal_was_split(scribe: Scribe) -> None:
+    """With the numbers of partitions; where an older release wrote the marks, the partitions are read once more."""
+    customer = scribe.customer()
+    scribe.buys(customer)
+    await scribe.flush()
+    numbers = {topics.FOLD_CHANGELOG: 6, topics.NEXT_BEST_ACTIONS: 6, topics.SUPPRESSIONS: 6}
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        stored = await scribe.read(customer)
+        assert (stored.partitions, scribe.mark(customer, stored).split_to) == (numbers, 0)
+    async with scribe.store() as store, valkey.client(scribe.settings.redis.url) as client:
+        generation = await store.generation()
+        await client.delete(f"attune:views:{generation}:partitions")
+        for name, mark in (await store.marks(str(generation))).items():
+            older = {field: value for field, value in json.loads(mark).items() if field != "split_to"}
+            await client.hset(f"attune:views:{generation}:marks", name, json.dumps(older))  # type: ignore[misc]
+    async with scribe.agent() as work:
+
+        async def said() -> bool:
+            stored = await scribe.read(customer)
+            return (stored.partitions, scribe.mark(customer, stored).split_to) == (numbers, 0)
+
+        await until(said, work)
+        assert await scribe.differences() == []
+    journal = scribe.of(customer)
+    split = journal.state()
+    key, encoded = PARTITION_KEY, STATE_CODEC.encode(msgspec.structs.replace(split, split_to=12))
+    fence = len(journal.records) - 1
+    (entries,) = [changelog.batch([(key, encoded)], fence, 6, OWNER)]
+    await scribe.send(
+        [
+            {"topic": topics.FOLD_CHANGELOG, "partition": journal.partition, "key": k, "value": v, "headers": list(h)}
+            for k, v, h in entries
+        ]
+    )
+    async with scribe.agent() as work:
+
+        async def split_to() -> bool:
+            return scribe.mark(customer, await scribe.read(customer)).split_to == 12
+
+        await until(split_to, work)
+    async with valkey.client(scribe.settings.redis.url) as client:
+        await client.flushall()
+    async with scribe.agent() as work:
+        await scribe.applied(work)
+        assert await split_to()
+    await scribe.send(scribe.batch(journal, [PARTITION_KEY], fence))  # as it was, for the tests to come

@@ -1,5 +1,7 @@
 """The publisher of the state topic: whoever opened it last is the only one who writes."""
 
+import asyncio
+
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -74,3 +76,33 @@ async def test_each_customer_is_published_once_with_the_newest_state(scribe: Scr
     records = await read_all(scribe.settings.kafka.bootstrap, topics.CUSTOMER_STATE)
     assert [record.value for record in records if record.key == customer.encode()] == [b"c", None]
     assert counters.published == 2
+
+
+async def test_a_publisher_that_failed_publishes_nothing_more(scribe: Scribe) -> None:
+    """Nobody knows what a transaction left that was interrupted: from then on it says so, by an error of Kafka."""
+    publisher = await opened(scribe, "publisher-test-3")
+    try:
+        publisher.add(scribe.customer(), "1", Message(b"a", []))
+        publishing = asyncio.ensure_future(publisher.flush())
+        await asyncio.sleep(0)
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        publisher.add(scribe.customer(), "1", Message(b"b", []))
+        for _ in range(2):
+            with pytest.raises(KafkaError, match="failed before"):
+                await publisher.flush()
+    finally:
+        await publisher.close()
+
+
+async def test_a_client_that_finds_itself_in_a_wrong_state(scribe: Scribe) -> None:
+    """The client says it by an assertion; whoever waits for a flush gets an error of Kafka."""
+    publisher = await opened(scribe, "publisher-test-4")
+    try:
+        await publisher._producer.begin_transaction()
+        publisher.next = 3
+        with pytest.raises(KafkaError, match="Invalid state transition"):
+            await publisher.flush()
+    finally:
+        await publisher.close()

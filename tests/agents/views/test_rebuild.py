@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from agents.clients.viewstore import BUILDING
 from agents.engine.job import by_crc32
 from agents.settings import variable
 from agents.view import StateWrite
+from agents.views import agent
 from schemas import topics
 from schemas.codec import EMBEDDED
 from tests.agents.cli.conftest import Attune, Done
-from tests.agents.views.scribe import Scribe
+from tests.agents.views.scribe import Scribe, until
 from tests.faults.harness import read_all
 
 pytestmark = pytest.mark.kafka
@@ -153,6 +155,44 @@ async def test_what_is_lacking_is_found(scribe: Scribe, views: Any) -> None:
     assert await scribe.differences() == []
 
 
+async def left_by_a_killed_rebuild(scribe: Scribe) -> str:
+    """Return a generation whose rebuild was killed a minute ago, with something in it."""
+    async with scribe.store() as store, valkey.client(scribe.settings.redis.url) as client:
+        await store.begin()
+        generation = await store.start_building()
+        assert generation is not None
+        await store.apply(generation, [StateWrite("f" * 32, "1", b"{}")], building=True)
+        await client.delete(BUILDING)
+        return generation
+
+
+async def names(scribe: Scribe, generation: str) -> list[bytes]:
+    """Return the keys of a generation."""
+    async with valkey.client(scribe.settings.redis.url) as client:
+        return [key async for key in client.scan_iter(match=f"attune:views:{generation}:*")]
+
+
+async def test_a_killed_rebuild_leaves_nothing_for_good(
+    scribe: Scribe, views: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next rebuild removes what it had written; so does an agent at work, without one."""
+    await people(scribe, 1)
+    left = await left_by_a_killed_rebuild(scribe)
+    assert await names(scribe, left)
+    assert (await views("rebuild")).code == 0
+    assert not await names(scribe, left)
+    left = await left_by_a_killed_rebuild(scribe)
+    monkeypatch.setattr(agent, "_SWEEP_SECONDS", 0.2)
+    async with scribe.agent() as work:
+
+        async def removed() -> bool:
+            return not await names(scribe, left)
+
+        await until(removed, work)
+        await scribe.applied(work)
+        assert await scribe.differences() == []
+
+
 async def test_two_rebuilds_exclude_each_other(scribe: Scribe, views: Any) -> None:
     """The second one is refused, with what to do, and leaves the first one's work alone."""
     await people(scribe, 1)
@@ -192,9 +232,17 @@ async def test_status_says_how_fresh_the_views_are(scribe: Scribe, views: Any) -
             for name, mark in marks.items():
                 aged = {**json.loads(mark), "shown_ms": json.loads(mark)["shown_ms"] - 60_000}
                 await client.hset(f"attune:views:{generation}:marks", name, json.dumps(aged))  # type: ignore[misc]
-    done = await views("status")
-    assert done.code == 1
-    assert "stale" in done.out
+            done = await views("status")
+            assert done.code == 1
+            assert "stale" in done.out
+            for name, mark in marks.items():
+                fresh = {**json.loads(mark), "shown_ms": int(time.time() * 1_000)}
+                await client.hset(f"attune:views:{generation}:marks", name, json.dumps(fresh))  # type: ignore[misc]
+            assert (await views("status")).code == 0
+            await client.delete(f"attune:views:{generation}:partitions")
+            done = await views("status")
+            assert done.code == 1
+            assert "has not said how many partitions" in done.out
 
 
 async def test_without_views_the_remedy_is_named(scribe: Scribe, views: Any) -> None:

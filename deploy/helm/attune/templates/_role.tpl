@@ -102,7 +102,7 @@ spec:
         timeoutSeconds: 5
         failureThreshold: 4
       readinessProbe:
-        httpGet: {{ toJson (default (dict "path" "/metrics" "port" "metrics") .ready) }}
+        httpGet: {{ toJson (default (dict "path" "/readyz" "port" "metrics") .ready) }}
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 3
