@@ -174,7 +174,7 @@ def silent() -> Iterator[str]:
 
 async def test_a_redis_that_does_not_answer(silent: str) -> None:
     """503 instead of hanging; the process stays alive."""
-    async with asking(service(silent)) as (http, _), asyncio.timeout(10):
+    async with asking(service(silent)) as (http, _), asyncio.timeout(60):
         for path in (f"/v1/customers/{IDENTIFIER}", f"/v1/customers/{IDENTIFIER}/actions", "/readyz"):
             answer = await http.get(path)
             assert "Redis did not answer" in problem(answer, 503, "redis-away")["detail"]

@@ -28,6 +28,7 @@ def test_it_serves_without_kafka(valkey: Redis, tmp_path: Path) -> None:
         variable("privacy.secret"): "0123456789abcdef0123456789abcdef",
         variable("log_level"): "DEBUG",
         variable("metrics.port"): "0",
+        variable("api.redis_seconds"): "0.99",
     }
     log = tmp_path / "api.log"
     with log.open("wb") as out:

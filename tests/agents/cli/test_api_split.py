@@ -19,7 +19,7 @@ from agents.cli import api
 from agents.clients import valkey as clients
 from agents.clients.viewstore import ViewStore
 from agents.engine.job import by_crc32
-from agents.settings import PrivacySettings, RedisSettings, Settings
+from agents.settings import ApiSettings, PrivacySettings, RedisSettings, Settings
 from agents.view import COPYING, StateWrite, state_position
 from agents.views.documents import state_document
 from schemas import identity, topics
@@ -82,6 +82,7 @@ async def views(valkey: Redis, tmp_path: Path) -> AsyncIterator[Views]:
     settings = Settings(
         home=tmp_path,
         redis=RedisSettings(url=valkey.url),
+        api=ApiSettings(redis_seconds=0.99),  # a busy machine is no Redis that is away
         privacy=PrivacySettings(secret=SecretStr("0123456789abcdef0123456789abcdef")),
     )
     async with AsyncExitStack() as stack:
