@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-LARGEST_WEIGHT: Final = 1_000_000.0
-"""Of a coefficient, intercept or slope: products of two such, over features of some millions, can be computed with."""
+LARGEST_WEIGHT: Final = 1e12
+"""Of a coefficient, intercept or slope: a score of three such factors can still be computed."""
 LARGEST_DOCUMENT: Final = 256_000
 _MOST_DIGITS: Final = 300
 _DEEPEST_NESTING: Final = 16
