@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agents.cli import context, publishing
+from agents.cli import publishing
 
 app = typer.Typer(no_args_is_help=True, help="Risk models.")
 
@@ -30,16 +30,8 @@ def check(
         model = read_model(file.read_bytes())
     except InvalidModel as error:
         errors = error.errors
-    if json:
-        found = {"name": model.name, "version": model.version, "features": len(model.features)} if model else {}
-        context.print_json({"file": str(file), "ok": not errors, **found, "errors": errors})
-    elif model is not None:
-        typer.echo(f"{file}: {model.name} {model.version} is valid, {len(model.features)} features")
-    else:
-        for text in errors:
-            typer.echo(f"{file}: {text}")
-        publishing.count(len(errors))
-    raise typer.Exit(1 if errors else 0)
+    lines = [f"{file}: {text}" for text in errors]
+    publishing.tell_checked(file, model, "features", errors, lines, as_json=json)
 
 
 @app.command("publish", epilog="Example: attune model publish schemas/models/NAME.json --by ann")

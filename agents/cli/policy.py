@@ -35,18 +35,8 @@ def check(
         policy = read_policy(file.read_bytes())
     except InvalidPolicy as error:
         faults = error.faults
-    if json:
-        found = {"name": policy.name, "version": policy.version, "actions": len(policy.actions)} if policy else {}
-        context.print_json(
-            {"file": str(file), "ok": not faults, **found, "errors": [asdict(fault) for fault in faults]}
-        )
-    elif policy is not None:
-        typer.echo(f"{file}: {policy.name} {policy.version} is valid, {len(policy.actions)} actions")
-    else:
-        for fault in faults:
-            typer.echo(f"{file}:{fault}")
-        publishing.count(len(faults))
-    raise typer.Exit(1 if faults else 0)
+    errors, lines = [asdict(fault) for fault in faults], [f"{file}:{fault}" for fault in faults]
+    publishing.tell_checked(file, policy, "actions", errors, lines, as_json=json)
 
 
 @app.command("publish", epilog="Example: attune policy publish schemas/packs/retail.yaml --by ann")

@@ -1,8 +1,10 @@
-"""What the commands `attune policy` and `attune model` share: publish, list, roll back."""
+"""What the commands `attune policy` and `attune model` share: check, publish, list, roll back."""
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
@@ -36,9 +38,24 @@ def publish(kind: str, file: Path, approved_by: str, *, as_json: bool) -> None:
     )
 
 
-def count(errors: int) -> None:
-    """Say how many errors a document has, beside the list of them."""
-    typer.echo("1 error" if errors == 1 else f"{errors} errors", err=True)
+def tell_checked(
+    file: Path, document: Any, counted: str, errors: Sequence[Any], lines: Sequence[str], *, as_json: bool
+) -> NoReturn:
+    """Say what a check has found, and end the command with 0 for a valid document, else with 1.
+
+    `document` is None where there are errors: `errors` as JSON, `lines` as text. `counted` names its list of parts.
+    """
+    parts = 0 if document is None else len(getattr(document, counted))
+    if as_json:
+        found = {} if document is None else {"name": document.name, "version": document.version, counted: parts}
+        context.print_json({"file": str(file), "ok": not errors, **found, "errors": errors})
+    elif document is not None:
+        typer.echo(f"{file}: {document.name} {document.version} is valid, {parts} {counted}")
+    else:
+        for line in lines:
+            typer.echo(line)
+        typer.echo("1 error" if len(errors) == 1 else f"{len(errors)} errors", err=True)
+    raise typer.Exit(1 if errors else 0)
 
 
 def show_versions(kind: str, *, as_json: bool) -> None:
