@@ -162,6 +162,8 @@ def test_every_role_does_its_work_with_its_own_user(broker: Secured, valkey: Red
     port = process.free_port()
     workers = [(name, "worker", name) for name in ROLES]
     with running(desk, *workers, ("exporter", "exporter", "--port", str(port), "--interval", "1")):
+        log = tmp_path / "coordinator.log"
+        eventually(lambda: "activated policy" in log.read_text(), "the policy was not activated", desk)
         desk.run("channels", "publish", str(interactions(tmp_path / "events.jsonl")))
         poison(broker.settings("channels"))
         report = json.loads(desk.run("auditors", "prove", "--wait", "60", "--json"))
