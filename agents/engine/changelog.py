@@ -1,18 +1,23 @@
 """The changelog of one partition: what a batch looks like, and how a restore reads it.
 
 Every record, tombstones too, carries the *fence* as a header: the source offset up to which the
-batch that wrote it had folded.  State is a pure function of a prefix of the source, so two owners
-that reach the same fence have the same state, and for each key the newest fence is right whatever
-the order of appends.  A batch is appended whole, so a key at fence f implies all keys at f.
+batch that wrote it had folded, and who wrote it.  State is a pure function of a prefix of the source,
+so two owners that reach the same fence have the same state, and for each key the newest fence is right
+whatever the order of appends.  A batch is appended whole, so a key at fence f implies all keys at f.
 
-Compaction keeps the last *offset* of a key, not its newest fence.  A late append (a zombie's, with
-an older fence) makes its keys *suspect* until a newer fence follows.  While the append is younger
-than the compaction lag the newer version can still be read and is written again; after that only
+Owners are numbered: each takes the next number when it claims the partition, and its claim stands under
+a key of its own until the next owner takes it away.  So a record of an owner that was followed by another
+is told even if compaction has removed everything else that stood before it.
+
+Compaction keeps the last *offset* of a key, not its newest fence.  A late append (a zombie's: of an earlier
+owner, or with an older fence) makes its keys *suspect* until a newer one follows.  While the append is
+younger than the compaction lag the newer version can still be read and is written again; after that only
 the source knows, and the state is rebuilt from it.
 """
 
 import dataclasses
 import struct
+import uuid
 from collections.abc import Iterable, Sequence
 
 from agents.engine.errors import Refused
@@ -21,8 +26,15 @@ from agents.engine.records import Entry, PlainEntry, Record
 WATERMARK = b"\x00watermark"
 REBUILT = b"\x00rebuilt"
 """Key of the record that says from which offset on the changelog is whole by itself, after a rebuild."""
+CLAIM = b"\x00claim"
+"""Beginning of the key under which a claim stands; its owner follows."""
 FENCE = "fence"
+NOBODY = bytes(16)
+"""The owner before the first; records of releases that did not number owners are its too."""
 _FENCE = struct.Struct(">q")
+_MARK = struct.Struct(">q16s")
+_NUMBER_BYTES = 8
+_CLAIMED = b"\x01"
 _WATERMARK = struct.Struct(">BqI16s")
 _OFFSET = struct.Struct(">q")
 _VERSION = 1
@@ -56,7 +68,7 @@ def batch(
     changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes
 ) -> list[PlainEntry]:
     """Return the entries of one changelog batch: every changed key once, then the watermark."""
-    headers = [(FENCE, _FENCE.pack(position))]
+    headers = [(FENCE, _MARK.pack(position, owner))]
     entries: list[PlainEntry] = [(key, value, headers) for key, value in changes]
     entries.append(Entry(WATERMARK, Watermark(position, partitions, owner).encode(), headers))
     return entries
@@ -67,11 +79,33 @@ def rebuilt_from(offset: int) -> tuple[bytes, bytes]:
     return REBUILT, _OFFSET.pack(offset)
 
 
+def successor(owner: bytes) -> bytes:
+    """Return who comes after an owner: the next number, and what tells two apart that claim it at once."""
+    number = int.from_bytes(owner[:_NUMBER_BYTES], "big") + 1
+    return number.to_bytes(_NUMBER_BYTES, "big") + uuid.uuid4().bytes[:_NUMBER_BYTES]
+
+
+def claim(owner: bytes) -> tuple[bytes, bytes]:
+    """Return the change that says whose the partition is from here on."""
+    return CLAIM + owner, _CLAIMED
+
+
+def unclaim(owner: bytes) -> tuple[bytes, None]:
+    """Return the change that takes a former owner's claim away, once all that it tells of is repaired."""
+    return CLAIM + owner, None
+
+
 def fence_of(record: Record) -> int:
     """Return the fence of a changelog record."""
+    return _mark_of(record)[0]
+
+
+def _mark_of(record: Record) -> tuple[int, bytes]:
     for name, value in record.headers:
         if name == FENCE:
-            return int(_FENCE.unpack(value)[0])
+            if len(value) == _MARK.size:
+                return _MARK.unpack(value)
+            return int(_FENCE.unpack(value)[0]), NOBODY
     raise Refused(
         f"record {record.topic}/{record.partition}/{record.offset} has no fence: something other than "
         f"this engine writes to the changelog; revoke its right to write and rebuild from the source"
@@ -82,31 +116,35 @@ def fence_of(record: Record) -> int:
 class Restored:
     """What a scan of a changelog has found so far.
 
-    `states` is filled by the caller's table; here stand fences, so that late appends are told.
+    States are filled in by the caller; here stand fences, so that late appends are told. A scan may begin behind what
+    the caller holds already, as long as it finds no suspects: of keys not seen it cannot tell what is newer.
     """
 
     position: int = -1
     next_offset: int = 0
     partitions: int | None = None
+    owner: bytes = NOBODY
+    """The last who claimed the partition."""
     whole_from: int = 0
     """Offset of the changelog that must still be there for it to be whole: 0, or where a rebuild began."""
-    base: int = dataclasses.field(init=False)
-    """Fence of what the caller's table held before the scan."""
     fences: dict[bytes, int] = dataclasses.field(default_factory=dict)
     suspects: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """Keys whose last append is a late one -> its append time, milliseconds."""
-
-    def __post_init__(self) -> None:
-        """Remember where the scan began."""
-        self.base = self.position
+    claims: dict[bytes, None] = dataclasses.field(default_factory=dict)
+    """Owners whose claims stand."""
 
     def scan(self, records: Sequence[Record]) -> list[tuple[bytes, bytes | None]]:
         """Take in a run; return the changes that stand (newest fence of each key), in order."""
         changes: list[tuple[bytes, bytes | None]] = []
         for record in records:
             self.next_offset = record.offset + 1
-            fence = fence_of(record)
+            fence, owner = _mark_of(record)
             late = fence < self.position
+            if owner != self.owner:
+                if owner[:_NUMBER_BYTES] > self.owner[:_NUMBER_BYTES]:
+                    self.owner = owner
+                else:
+                    late = True
             self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
             key = record.key
             if key == WATERMARK:
@@ -116,14 +154,29 @@ class Restored:
                 self.whole_from = int(_OFFSET.unpack(record.value or b"")[0])
                 continue
             assert key is not None
+            if key.startswith(CLAIM):
+                self._claim(key[len(CLAIM) :], stands=record.value is not None)
+                continue
+            known = self.fences.get(key)
             if late:
                 self.suspects[key] = record.timestamp
+                if known is None and fence < self.position:
+                    # Whoever came further has written this key too: it has removed it, and the tombstone is gone.
+                    self.fences[key] = self.position
+                    changes.append((key, None))
+                    continue
             else:
                 self.suspects.pop(key, None)
-            if fence >= self.fences.get(key, self.base):
+            if known is None or fence >= known:
                 self.fences[key] = fence
                 changes.append((key, record.value))
         return changes
+
+    def _claim(self, owner: bytes, *, stands: bool) -> None:
+        if stands:
+            self.claims[owner] = None
+        else:
+            self.claims.pop(owner, None)
 
     def lost_to_compaction(self, now_ms: int, lag_ms: int) -> int:
         """Return how many suspects are so old that compaction may have removed their newest version."""

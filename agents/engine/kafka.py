@@ -34,6 +34,8 @@ _FINAL = (
 )
 """Errors that no repetition mends."""
 _METADATA_SECONDS = 15.0
+_LOG_APPEND_TIME = 1
+"""Timestamp type of a record whose time the broker has set."""
 
 
 class KafkaLog:
@@ -58,6 +60,8 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
         self._reader: AIOKafkaConsumer | None = None
         self._appended: dict[tuple[str, int], int] = {}
+        self._behind_ms = 0
+        """What the clock of the brokers is ahead of ours."""
         self._queues: collections.defaultdict[tuple[str, int], asyncio.Lock] = collections.defaultdict(asyncio.Lock)
         self._retired: list[AIOKafkaProducer] = []
         self._lock = asyncio.Lock()
@@ -83,7 +87,7 @@ class KafkaLog:
             count = len(entries)
         self._appended[place] = count
         builder = producer.create_batch()
-        append, now_ms = builder.append, self.now_ms()
+        append, now_ms = builder.append, _our_ms()
         for key, value, headers in entries:
             if append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
                 raise BatchTooLarge(f"{len(entries)} records do not fit into one batch for {topic}/{partition}")
@@ -107,6 +111,8 @@ class KafkaLog:
             ) from error
         except KafkaError as error:
             raise SendAbandoned(f"the append to {topic}/{partition} failed: {error!r}") from error
+        if metadata.timestamp_type == _LOG_APPEND_TIME:
+            self._behind_ms = int(metadata.timestamp) - _our_ms()
         return int(metadata.offset)
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
@@ -158,8 +164,8 @@ class KafkaLog:
             await _kill(producer)
 
     def now_ms(self) -> int:
-        """Return the wall clock."""
-        return int(time.time() * 1000)
+        """Return the clock of the brokers as an acknowledgement told it last, before that our own."""
+        return _our_ms() + self._behind_ms
 
     async def _open(self) -> AIOKafkaProducer:
         async with self._lock:
@@ -193,6 +199,10 @@ class KafkaLog:
             self._producer, self._appended = fresh, {}
             self._retired.append(old)
             return fresh
+
+
+def _our_ms() -> int:
+    return int(time.time() * 1000)
 
 
 async def _kill(producer: AIOKafkaProducer) -> None:

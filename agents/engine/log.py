@@ -40,4 +40,7 @@ class Log(Protocol):
         """Give up every unacknowledged append without flushing it and start afresh."""
 
     def now_ms(self) -> int:
-        """Return the wall clock that append times are compared with, milliseconds since 1970."""
+        """Return the clock that append times are compared with: the brokers', as far as an append has told it.
+
+        Milliseconds since 1970; before the first append it may be as wrong as this machine's clock.
+        """

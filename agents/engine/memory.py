@@ -1,6 +1,8 @@
 """A log in memory, for simulation and tests; it keeps the contract of `Log` without a broker."""
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from agents.engine.errors import BatchTooLarge, Refused
@@ -18,6 +20,9 @@ class MemoryRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+_offset = attrgetter("offset")
 
 
 class MemoryLog:
@@ -53,7 +58,7 @@ class MemoryLog:
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """Yield one run; see `Log.read`."""
-        run = [record for record in self._records[topic, partition] if start <= record.offset < end]
+        run = self.between(topic, partition, start, end)
         if run:
             yield run
 
@@ -79,14 +84,28 @@ class MemoryLog:
         """Return what a partition holds."""
         return list(self._records[topic, partition])
 
-    def compact(self, topic: str, partition: int, *, lag_ms: int) -> None:
-        """Keep the last offset of each key, as a broker does, among records older than the lag."""
+    def between(self, topic: str, partition: int, start: int, end: int) -> list[MemoryRecord]:
+        """Return the records with start <= offset < end."""
+        records = self._records[topic, partition]
+        return records[bisect_left(records, start, key=_offset) : bisect_left(records, end, key=_offset)]
+
+    def compact(self, topic: str, partition: int, *, lag_ms: int, tombstone_ms: int | None = None) -> None:
+        """Keep the last offset of each key, as a broker does, in what stands before the first record within the lag.
+
+        What is younger replaces nothing yet. Tombstones older than `tombstone_ms` go too, None keeps them for ever.
+        """
         place = (topic, partition)
+        records = self._records[place]
         limit = self.clock_ms - lag_ms
-        last = {record.key: record.offset for record in self._records[place]}
-        self._records[place] = [
-            record for record in self._records[place] if record.timestamp > limit or record.offset == last[record.key]
+        gone = -1 if tombstone_ms is None else self.clock_ms - tombstone_ms
+        clean = next((index for index, one in enumerate(records) if one.timestamp > limit), len(records))
+        last = {record.key: record.offset for record in records[:clean]}
+        kept = [
+            record
+            for record in records[:clean]
+            if record.offset == last[record.key] and (record.value is not None or record.timestamp > gone)
         ]
+        self._records[place] = kept + records[clean:]
 
     def truncate(self, topic: str, partition: int, begin: int) -> None:
         """Delete what lies before `begin`, as retention does."""

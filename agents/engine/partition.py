@@ -8,7 +8,6 @@ only if it lands exactly behind it.  Anything else in between is a foreign appen
 import asyncio
 import collections
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 from agents.engine import changelog
@@ -59,7 +58,7 @@ class Partition:
         self.counters = counters or Counters()
         self._job = job
         self._log = log
-        self._owner = uuid.uuid4().bytes
+        self.owner = owned.owner
         self._source_count = counts[job.source]
         self._fold = Fold(job, owned.table, counts)
         self._on_trouble = on_trouble
@@ -236,7 +235,7 @@ class Partition:
             self._slots.release()
 
     async def _write_changelog(self, topic: str, outcome: Outcome) -> None:
-        entries = changelog.batch(outcome.changes, outcome.position, self._source_count, self._owner)
+        entries = changelog.batch(outcome.changes, outcome.position, self._source_count, self.owner)
         base = await self._log.append(topic, self.number, entries)
         if base != self.changelog_next:
             raise ForeignAppend(

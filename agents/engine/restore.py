@@ -3,8 +3,6 @@
 import asyncio
 import dataclasses
 import logging
-import time
-import uuid
 from collections.abc import Iterator
 
 from agents.engine import changelog
@@ -30,6 +28,8 @@ class Owned:
     table: StateTable
     position: int
     changelog_next: int = 0
+    owner: bytes = changelog.NOBODY
+    """Who owns the partition by the changelog."""
 
     @property
     def resume(self) -> int:
@@ -62,49 +62,70 @@ async def restore(
     has come.  Raises Refused, with the remedy, where going on would lose or double events.
     """
     progress = progress or Restores()
-    source = await log.bounds(job.source, number)
     if job.changelog is None:
-        return _stateless(job, number, committed, source)
+        return _stateless(job, number, committed, await log.bounds(job.source, number))
     topic = job.changelog
-    found_partitions = await log.partitions(topic)
-    if found_partitions != counts[job.source] and not (job.may_grow and found_partitions > counts[job.source]):
-        remedy = "add partitions to the changelog" if job.may_grow else "the source of this job does not grow in place"
-        raise Refused(
-            f"{topic} has {found_partitions} partitions and {job.source} has {counts[job.source]}: they must be "
-            f"equal; {remedy}"
-        )
+    _refuse_partitions(job, await log.partitions(topic), counts[job.source])
     if kept is not None and (await log.bounds(topic, number)).end < kept.changelog_next:
         kept = None  # the changelog that it came from is gone: what a cold restore says of that counts
-    owned = kept or Owned(new_table(job), -1)
-    found = changelog.Restored(owned.position, owned.changelog_next)
-    owner = uuid.uuid4().bytes
+    owned, found = _begin(job, kept)
     unwritten: dict[bytes, None] = {}
     """Keys whose state in the changelog is wrong, until a claim has written all of them."""
     rebuilt = False
     for _ in range(_ATTEMPTS):
         begin = await _scan(log, topic, number, found, owned.table, progress)
+        if kept is not None and found.suspects:
+            kept = None
+            owned, found = _begin(job, None)
+            begin = await _scan(log, topic, number, found, owned.table, progress)
+        source = await log.bounds(job.source, number)  # after the scan: whoever went on has read it further
+        if found.suspects and not await _append_claim(
+            job, log, number, found, found.partitions or counts[job.source], []
+        ):
+            continue  # where it was accepted it has told the clock of the brokers, by which suspects are old or young
         if rebuild or found.lost_to_compaction(log.now_ms(), job.compaction_lag_ms - 60_000):
             await _rebuild(job, log, number, found, owned, source, counts, committed, progress)
             unwritten |= dict.fromkeys((*found.fences, *owned.table))
             rebuild, rebuilt = False, True
         else:
-            if kept is None and not rebuilt and begin > found.whole_from:
-                raise Refused(
-                    f"{topic}/{number} begins at {begin}, but its records from {found.whole_from} on are needed: they "
-                    f"were deleted, which compaction does not do; see that its cleanup.policy is compact, and rebuild "
-                    f"the state from the source (worker option --rebuild)"
-                )
+            if kept is None and not rebuilt:
+                _refuse_unless_whole(topic, number, begin, found)
             _refuse_unless_sound(job, number, found, committed, source, counts)
             owned.position = found.position
         unwritten |= dict.fromkeys(found.suspects)
         repairs: Changes = [(key, owned.table.at_rest(key)) for key in unwritten]
         if rebuilt:
             repairs.append(changelog.rebuilt_from(found.next_offset))
-        if await _claim(job, log, number, found, owned, repairs, counts[job.source], owner):
+        former = [changelog.unclaim(owner) for owner in found.claims]  # last: they tell what the repairs are for
+        if await _append_claim(job, log, number, found, counts[job.source], [*repairs, *former]):
+            owned.changelog_next, owned.owner = found.next_offset, found.owner
             return owned
     raise Refused(
         f"{topic}/{number}: other processes keep appending; see who else runs job {job.name} outside its group"
     )
+
+
+def _begin(job: Job, kept: Owned | None) -> tuple[Owned, changelog.Restored]:
+    """Return what an owner has before the first scan."""
+    if kept is None:
+        return Owned(new_table(job), -1), changelog.Restored()
+    return kept, changelog.Restored(kept.position, kept.changelog_next, owner=kept.owner, claims={kept.owner: None})
+
+
+def _refuse_partitions(job: Job, found: int, wanted: int) -> None:
+    if found == wanted or (job.may_grow and found > wanted):
+        return
+    remedy = "add partitions to the changelog" if job.may_grow else "the source of this job does not grow in place"
+    raise Refused(f"{job.changelog} has {found} partitions and {job.source} has {wanted}: they must be equal; {remedy}")
+
+
+def _refuse_unless_whole(topic: str, number: int, begin: int, found: changelog.Restored) -> None:
+    if begin > found.whole_from:
+        raise Refused(
+            f"{topic}/{number} begins at {begin}, but its records from {found.whole_from} on are needed: they "
+            f"were deleted, which compaction does not do; see that its cleanup.policy is compact, and rebuild "
+            f"the state from the source (worker option --rebuild)"
+        )
 
 
 def _stateless(job: Job, number: int, committed: int | None, source: Bounds) -> Owned:
@@ -125,16 +146,24 @@ def _never(_: object) -> bytes:
 async def _scan(
     log: Log, topic: str, number: int, found: changelog.Restored, table: StateTable, progress: Restores
 ) -> int:
-    """Take in what is new; return the first offset that the changelog still has."""
-    bounds = await log.bounds(topic, number)
-    start = max(found.next_offset, bounds.begin)
-    before = progress.records_done
-    progress.records += bounds.end - start
-    async for records in log.read(topic, number, start, bounds.end):
-        table.load(found.scan(records))
-        progress.records_done = before + found.next_offset - start
-    progress.records_done = before + bounds.end - start
-    found.next_offset = bounds.end
+    """Take in what is new, to the end; return the first offset that the changelog still has.
+
+    Whoever appends meanwhile lets compaction take away what was still to be read: only a scan that has found the end
+    has found everything.
+    """
+    before, start = progress.records_done, None
+    while True:
+        bounds = await log.bounds(topic, number)
+        if start is None:
+            start = max(found.next_offset, bounds.begin)
+        if found.next_offset >= bounds.end:
+            break
+        progress.records += bounds.end - max(found.next_offset, bounds.begin)
+        async for records in log.read(topic, number, max(found.next_offset, bounds.begin), bounds.end):
+            table.load(found.scan(records))
+            progress.records_done = before + found.next_offset - start
+        found.next_offset = bounds.end
+        progress.records_done = before + bounds.end - start
     table.rollback()
     return bounds.begin
 
@@ -203,7 +232,7 @@ async def _rebuild(
     progress.records += target + 1
     async for records in log.read(job.source, number, 0, target + 1):
         left = records
-        deadline = time.monotonic() + _REBUILD_WAIT_SECONDS
+        deadline = asyncio.get_running_loop().time() + _REBUILD_WAIT_SECONDS
         while left:
             outcome = fold(left)
             if outcome.consumed:
@@ -211,34 +240,29 @@ async def _rebuild(
                 progress.records_done = before + outcome.position + 1
             left = left[outcome.consumed :]
             if outcome.blocked is not None:
-                if time.monotonic() > deadline:
+                if asyncio.get_running_loop().time() > deadline:
                     raise Refused(f"{job.source}/{number}: the rebuild cannot go on: {outcome.blocked}")
                 await asyncio.sleep(job.retry_seconds)
     found.position = max(found.position, owned.position)
+    found.fences |= dict.fromkeys((*found.fences, *owned.table), found.position)
 
 
-async def _claim(
-    job: Job,
-    log: Log,
-    number: int,
-    found: changelog.Restored,
-    owned: Owned,
-    repairs: Changes,
-    partitions: int,
-    owner: bytes,
+async def _append_claim(
+    job: Job, log: Log, number: int, found: changelog.Restored, partitions: int, changes: Changes
 ) -> bool:
-    """Append repairs and a first watermark; return False if somebody appended in the meantime."""
+    """Append who owns the partition now, behind changes; return False if somebody appended in the meantime."""
     assert job.changelog is not None
     topic = job.changelog
-    for part in _parts(repairs, job.max_batch_bytes):
-        entries = changelog.batch(part, owned.position, partitions, owner)
+    owner = changelog.successor(found.owner)
+    for part in _parts([*changes, changelog.claim(owner)], job.max_batch_bytes):
+        entries = changelog.batch(part, found.position, partitions, owner)
         base = await log.append(topic, number, entries)
         if base != found.next_offset:
             logger.warning("%s/%d: appended at %d, expected %d; reading again", topic, number, base, found.next_offset)
             return False
         found.next_offset = base + len(entries)
-    found.suspects.clear()
-    owned.changelog_next = found.next_offset
+    found.owner = owner
+    found.claims[owner] = None
     return True
 
 

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import logging
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -135,11 +134,21 @@ class Engine:
     async def take_up(self, numbers: Iterable[int]) -> None:
         """Restore partitions, seek behind their states, and take runs again, those fetched before excepted.
 
-        Raises as `assign` does.
+        A restore whose sends are not acknowledged begins again.  Raises as `assign` does.
         """
         assert self._source is not None
-        positions = await self.assign(numbers)
-        epoch = self._epoch
+        numbers = sorted(numbers)
+        while True:
+            epoch = self._epoch + 1  # which `assign` begins
+            try:
+                positions = await self.assign(numbers)
+            except _HEALED as error:
+                if epoch == self._epoch and not await self._begin_again(error):
+                    raise Superseded(f"{self.job.name}: the group has moved on from {numbers}") from error
+                if epoch != self._epoch:
+                    raise Superseded(f"{self.job.name}: partitions were given out anew") from error
+            else:
+                break
         serial = await self._source.rewind(positions)
         if epoch == self._epoch:
             self.admit(serial)
@@ -179,12 +188,12 @@ class Engine:
             await asyncio.wait([self._recovery])
         partitions = list(self.partitions.values())
         drained = await asyncio.gather(*(partition.drain() for partition in partitions))
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._kept = {number: kept for number, kept in self._kept.items() if kept.until > now}
         until = now + self.job.retain_seconds
         for partition, clean in zip(partitions, drained, strict=True):
             if clean and self.job.stateful:
-                owned = Owned(partition.table, partition.durable, partition.changelog_next)
+                owned = Owned(partition.table, partition.durable, partition.changelog_next, partition.owner)
                 self._kept[partition.number] = _Kept(owned, until)
         if not all(drained):
             logger.warning("%s: not drained in time; abandoning what is in flight", self.job.name)
@@ -212,7 +221,7 @@ class Engine:
 
     def _take_kept(self, number: int) -> Owned | None:
         kept = self._kept.pop(number, None)
-        if kept is None or kept.until < time.monotonic():
+        if kept is None or kept.until < asyncio.get_running_loop().time():
             return None
         return kept.owned
 
@@ -239,41 +248,41 @@ class Engine:
 
     async def _pause_between_recoveries(self) -> None:
         """Wait before a recovery that follows closely on another: what did not help should not be done in a loop."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if now - self._recovered_at < _CALM_SECONDS:
             await asyncio.sleep(self.job.retry_seconds)
-        self._recovered_at = time.monotonic()
+        self._recovered_at = asyncio.get_running_loop().time()
+
+    async def _begin_again(self, error: BaseException) -> bool:
+        """Give up what is in flight; return whether the group still counts on us."""
+        assert self._source is not None
+        self.recoveries += 1
+        logger.warning("%s: %s; restoring from the logs", self.job.name, error)
+        self._barrier = _NOTHING
+        await self._pause_between_recoveries()
+        await self._discard()
+        self.partitions.clear()
+        self._troubles.clear()
+        if await self._source.check_ownership():
+            return True
+        logger.warning("%s: the group has moved on; waiting for its next assignment", self.job.name)
+        return False
 
     async def _recover(self) -> None:
         """Begin again from the logs without leaving the group, as long as the group counts on us."""
-        assert self._source is not None
         assert self._on_fatal is not None
-        numbers: list[int] = []
         try:
             while self._troubles:
                 for error in self._troubles:
                     if not isinstance(error, _HEALED):
                         raise error
-                self.recoveries += 1
-                logger.warning("%s: %s; restoring from the logs", self.job.name, self._troubles[0])
-                self._barrier = _NOTHING
-                numbers = numbers or list(self.partitions)
-                await self._pause_between_recoveries()
-                await self._discard()
-                self.partitions.clear()
-                self._troubles.clear()
-                if not await self._source.check_ownership():
-                    logger.warning("%s: the group has moved on; waiting for its next assignment", self.job.name)
+                numbers = list(self.partitions)
+                if not await self._begin_again(self._troubles[0]):
                     return
-                try:
-                    await self.take_up(numbers)
-                except _HEALED as error:
-                    self._troubles.append(error)
-                    continue
-                except Superseded:
-                    return
-                numbers = []
+                await self.take_up(numbers)
         except asyncio.CancelledError:
             raise
+        except Superseded as error:
+            logger.info("%s", error)
         except Exception as fatal:  # noqa: BLE001 - whatever it is, the process must end and say so
             await self._on_fatal(fatal)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from pydantic import SecretStr
 
@@ -149,7 +149,11 @@ class MainJob:
 
     @contextlib.asynccontextmanager
     async def publishing(self, *, pace: float) -> AsyncIterator[None]:
-        """Publish while the block runs, at most `pace` messages a second: good ones, repetitions, poison."""
+        """Publish while the block runs, at most `pace` messages a second: good ones, repetitions, poison.
+
+        A coordinator must have been started: before it has told the time nothing is too far ahead of it.
+        """
+        await self._time_is_told()
         stop = asyncio.Event()
         feeding = asyncio.create_task(self._publish(stop, pace))
         try:
@@ -161,6 +165,18 @@ class MainJob:
                 feeding.cancel()
                 raise AssertionError(f"what was published is not acknowledged after 60 s\n{self.logs()}")
             feeding.result()
+
+    async def _time_is_told(self) -> None:
+        """Wait until every partition of the journal has a tick."""
+        reader = kafka.consumer(self.settings.kafka)
+        await reader.start()
+        partitions = [TopicPartition(topics.JOURNAL, n) for n in range(CATALOGUE.topics[topics.JOURNAL].partitions)]
+        try:
+            async with asyncio.timeout(90):
+                while not all((await reader.end_offsets(partitions)).values()):
+                    await asyncio.sleep(0.2)
+        finally:
+            await reader.stop()
 
     async def _publish(self, stop: asyncio.Event, pace: float) -> None:
         producer = kafka.producer(self.settings.kafka, linger_ms=5)

@@ -59,7 +59,7 @@ async def test_workers_joining_and_leaving(tmp_path: Path) -> None:
     async with main_job(tmp_path, seed=3) as job:
         job.start_all()
         async with job.publishing(pace=1_200):
-            await asyncio.sleep(3)
+            await job.at_work()
             job.start("fold", "fold-2")
             job.start("router", "router-2")
             await asyncio.sleep(4)

@@ -1,0 +1,217 @@
+"""The engine with one of its safeguards taken out: some seed must find each, or the simulation is blind to it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from unittest.mock import patch
+
+from agents.engine import changelog, fold, partition, restore, worker
+from tests.simulation import judge
+from tests.simulation.cluster import Client
+from tests.simulation.world import World
+
+Mutant = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def changelog_before_outputs() -> contextlib.AbstractContextManager[Any]:
+    """The changelog is appended first, then the outputs."""
+
+    async def publish(self: Any, outcome: Any, previous: Any, turns: Any) -> None:
+        try:
+            if previous is not None:
+                await previous
+            if self._trouble is None:
+                await self._write_changelog(self._job.changelog, outcome)
+                self.durable = outcome.position
+            if outcome.sends:
+                await partition.send_all(self._log, outcome.sends, turns)
+        except Exception as error:  # noqa: BLE001 - as in the engine
+            self._fail(error)
+        finally:
+            self._slots.release()
+
+    return patch.object(partition.Partition, "_publish", publish)
+
+
+def last_writer_wins() -> contextlib.AbstractContextManager[Any]:
+    """A restore believes the last record of each key, whatever its fence and owner."""
+
+    def scan(self: Any, records: Any) -> list[tuple[bytes, bytes | None]]:
+        changes = []
+        for record in records:
+            self.next_offset = record.offset + 1
+            self.position = max(self.position, changelog.fence_of(record))
+            if record.key == changelog.WATERMARK:
+                self.partitions = changelog.Watermark.decode(record.value).partitions
+            elif not record.key.startswith(b"\0") or record.key == judge.POLICY:
+                changes.append((record.key, record.value))
+        return changes
+
+    return patch.object(changelog.Restored, "scan", scan)
+
+
+def no_fence() -> contextlib.AbstractContextManager[Any]:
+    """An owner does not look where its changelog batches land."""
+
+    async def write(self: Any, topic: str, outcome: Any) -> None:
+        entries = changelog.batch(outcome.changes, outcome.position, self._source_count, self.owner)
+        await self._log.append(topic, self.number, entries)
+
+    return patch.object(partition.Partition, "_write_changelog", write)
+
+
+def late_appends_not_told() -> contextlib.AbstractContextManager[Any]:
+    """A restore takes the newest fence of each key, and does not ask what compaction makes of a late append."""
+    return patch.object(changelog.Restored, "suspects", property(lambda _: {}, lambda *_: None))
+
+
+def no_claim() -> contextlib.AbstractContextManager[Any]:
+    """A restore does not look whether somebody appended before it claimed the partition."""
+    original = restore._append_claim
+
+    async def claim(job: Any, log: Any, number: int, found: Any, *rest: Any) -> bool:
+        if not await original(job, log, number, found, *rest):
+            found.next_offset = (await log.bounds(job.changelog, number)).end
+            found.owner = changelog.successor(found.owner)
+        return True
+
+    return patch.object(restore, "_append_claim", claim)
+
+
+def no_owner_numbers() -> contextlib.AbstractContextManager[Any]:
+    """Owners are not numbered, so that a late append is told by its fence alone."""
+    return patch.object(changelog, "successor", lambda _owner: changelog.NOBODY)
+
+
+def no_repairs() -> contextlib.AbstractContextManager[Any]:
+    """A restore does not write again what a late append has hidden."""
+    original = restore._append_claim
+
+    async def claim(*args: Any) -> bool:
+        *rest, changes = args
+        return await original(*rest, [change for change in changes if change[0].startswith(changelog.CLAIM)])
+
+    return patch.object(restore, "_append_claim", claim)
+
+
+def claims_taken_away_first() -> contextlib.AbstractContextManager[Any]:
+    """A restore takes the claims of former owners away before it has repaired what they tell."""
+    original = restore._append_claim
+
+    async def claim(job: Any, log: Any, number: int, found: Any, partitions: int, changes: Any) -> bool:
+        return await original(job, log, number, found, partitions, [*map(changelog.unclaim, found.claims), *changes])
+
+    return patch.object(restore, "_append_claim", claim)
+
+
+def clock_of_its_own() -> contextlib.AbstractContextManager[Any]:
+    """How old a late append is, is judged by the clock of the process."""
+    return patch.object(Client, "now_ms", lambda self: self._cluster.now_ms() + self.first_skew_ms)
+
+
+def compaction_ignored() -> contextlib.AbstractContextManager[Any]:
+    """A late append that is older than the compaction lag is taken for one whose newer version can still be read."""
+    return patch.object(changelog.Restored, "lost_to_compaction", lambda *_: 0)
+
+
+def resume_at_committed() -> contextlib.AbstractContextManager[Any]:
+    """An owner begins to read where the group's commit stands, not behind its state."""
+    original = restore.restore
+
+    async def resumed(*args: Any, committed: int | None, **options: Any) -> Any:
+        owned = await original(*args, committed=committed, **options)
+        owned.position = (committed or 0) - 1
+        return owned
+
+    return patch.object(worker, "restore", resumed)
+
+
+def kept_undrained() -> contextlib.AbstractContextManager[Any]:
+    """A revocation keeps states whose last batches did not become durable."""
+    original = partition.Partition.drain
+
+    async def drain(self: Any) -> bool:
+        await original(self)
+        return True
+
+    return patch.object(partition.Partition, "drain", drain)
+
+
+def committed_too_soon() -> contextlib.AbstractContextManager[Any]:
+    """What is folded is committed, durable or not."""
+    return patch.object(
+        worker.Engine,
+        "durable",
+        lambda self: {number: one.folded + 1 for number, one in self.partitions.items() if one.folded >= 0},
+    )
+
+
+def outputs_overtake() -> contextlib.AbstractContextManager[Any]:
+    """Outputs of a batch do not wait for those of the batch before."""
+
+    async def send(log: Any, topic: str, number: int, entries: Any, turn: Any) -> None:
+        await asyncio.sleep(0.001 * (len(entries) % 3))
+        await log.append(topic, number, entries)
+        turn[1].set()
+
+    return patch.object(partition, "_send_in_order", send)
+
+
+def runs_from_before() -> contextlib.AbstractContextManager[Any]:
+    """A run that was fetched before a rewind is folded after it."""
+    return patch.object(worker.Engine, "admit", lambda self, _serial: setattr(self, "_barrier", -1))
+
+
+def no_rollback() -> contextlib.AbstractContextManager[Any]:
+    """What a record changed before it raised stays changed."""
+    return patch.object(fold.StateTable, "rollback", lambda self: self._dirty.clear())
+
+
+@contextlib.contextmanager
+def policy_from_outside() -> Iterator[None]:
+    """The policy is not read from the log: it counts from the moment at which it is published."""
+    known: dict[str, int] = {}
+    original = World._landed
+
+    def landed(self: Any, place: Any, base: int, entries: Any, by: str) -> None:
+        for key, value, _ in entries if place[0] == judge.SOURCE else ():
+            if key == judge.POLICY:
+                known["factor"] = int(value)
+        original(self, place, base, entries, by)
+
+    expected = World.__post_init__
+
+    def prepared(self: Any) -> None:
+        known.clear()
+        with patch.object(judge, "factor_of", inside):
+            expected(self)
+
+    inside = judge.factor_of
+    with (
+        patch.object(World, "_landed", landed),
+        patch.object(World, "__post_init__", prepared),
+        patch.object(judge, "factor_of", lambda _table: known.get("factor", 1)),
+    ):
+        yield
+
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    changelog_before_outputs,
+    last_writer_wins,
+    late_appends_not_told,
+    no_fence,
+    no_claim,
+    no_owner_numbers,
+    no_repairs,
+    claims_taken_away_first,
+    clock_of_its_own,
+    compaction_ignored,
+    resume_at_committed,
+    kept_undrained,
+    committed_too_soon,
+    outputs_overtake,
+    runs_from_before,
+    no_rollback,
+    policy_from_outside,
+)
