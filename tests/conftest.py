@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from agents.platform import apicurio, process
+from agents.platform.apicurio import ApicurioServer
 from agents.platform.local import LocalPlatform
 from agents.settings import Settings
 
@@ -44,6 +46,26 @@ class Redis:
 
     url: str
     kind: str
+
+
+@dataclasses.dataclass
+class Registry:
+    """A real Apicurio for tests; it can go away, and comes back on its port with its schemas and ids."""
+
+    server: ApicurioServer
+    port: int = dataclasses.field(default_factory=process.free_port)
+    management_port: int = dataclasses.field(default_factory=process.free_port)
+    pid: int = 0
+
+    @property
+    def url(self) -> str:
+        return apicurio.url_of(self.port)
+
+    def start(self) -> None:
+        self.pid = self.server.start(self.port, self.management_port, attached=True)
+
+    def kill(self) -> None:
+        process.stop(self.pid, kill=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -122,6 +144,15 @@ def valkey(request: pytest.FixtureRequest) -> Iterator[Redis]:
     else:
         platform: LocalPlatform = request.getfixturevalue("_platform")
         yield Redis(platform.redis_url, "embedded")
+
+
+@pytest.fixture(scope="session")
+def apicurio_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Yield a schema registry; its subjects are everybody's, so take names of your own."""
+    registry = Registry(ApicurioServer(tmp_path_factory.mktemp("apicurio")))
+    registry.start()
+    yield registry
+    process.stop(registry.pid)
 
 
 def container(what: str) -> Any:

@@ -1,1 +1,1 @@
-"""A real Kafka and a real Valkey on loopback, from packages: no Docker, no system Java."""
+"""A real Kafka, a real Valkey and a schema registry on loopback, from packages: no Docker, no system Java."""

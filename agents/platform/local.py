@@ -1,4 +1,7 @@
-"""The embedded platform: Kafka and Valkey under one folder, remembered in a state file."""
+"""The embedded platform: Kafka, Valkey and, where it is asked for, a schema registry under one folder.
+
+A state file remembers them.
+"""
 
 import contextlib
 import dataclasses
@@ -10,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agents.errors import AttuneError
-from agents.platform import process
+from agents.platform import apicurio, process
+from agents.platform.apicurio import ApicurioServer
 from agents.platform.kafka import KafkaServer
 from agents.platform.valkey import ValkeyServer
 from agents.settings import made
@@ -18,18 +22,25 @@ from agents.settings import made
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """Where the platform is reached and whether its servers run."""
+    """Where the platform is reached and whether its servers run; `registry_url` is None where none was started."""
 
     home: str
     bootstrap: str
     redis_url: str
+    registry_url: str | None
     kafka_pid: int | None
     valkey_pid: int | None
+    registry_pid: int | None
 
     @property
     def running(self) -> bool:
-        """Whether both servers run."""
+        """Whether Kafka and Valkey run, which is what commands need."""
         return self.kafka_pid is not None and self.valkey_pid is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything runs that was started."""
+        return self.running and (self.registry_url is None or self.registry_pid is not None)
 
 
 @dataclasses.dataclass(slots=True)
@@ -37,8 +48,12 @@ class _State:
     kafka_port: int = 0
     controller_port: int = 0
     valkey_port: int = 0
+    registry: bool = False
+    registry_port: int = 0
+    registry_management_port: int = 0
     kafka_pid: int | None = None
     valkey_pid: int | None = None
+    registry_pid: int | None = None
 
 
 class LocalPlatform:
@@ -53,6 +68,7 @@ class LocalPlatform:
         self.folder = Path(home).resolve() / "platform"
         self._kafka = KafkaServer(self.folder / "kafka", overrides=broker)
         self._valkey = ValkeyServer(self.folder / "valkey")
+        self._registry = ApicurioServer(self.folder / "registry")
         self._file = self.folder / "state.json"
 
     @property
@@ -66,41 +82,49 @@ class LocalPlatform:
         return self.status().redis_url
 
     @property
-    def logs(self) -> tuple[Path, Path]:
-        """Log files of Kafka and Valkey."""
-        return self._kafka.log, self._valkey.log
+    def logs(self) -> tuple[Path, ...]:
+        """Log files of Kafka, Valkey and, where one was started, the registry."""
+        return self._kafka.log, self._valkey.log, *((self._registry.log,) if self._read().registry else ())
 
-    def start(self, *, detached: bool = False) -> Status:
-        """Start what does not run and wait until it answers.  Raises AttuneError saying what to do."""
+    def start(self, *, detached: bool = False, registry: bool = False) -> Status:
+        """Start what does not run and wait until it answers.  Raises AttuneError saying what to do.
+
+        A registry is started where it is asked for, and again by later starts until `stop`.
+        """
         with self._locked() as state:
             if not process.runs(state.kafka_pid, self._kafka.mark):
                 self._start_kafka(state, attached=not detached)
             if not process.runs(state.valkey_pid, self._valkey.mark):
                 state.valkey_port = _port(state.valkey_port)
                 state.valkey_pid = self._valkey.start(state.valkey_port, attached=not detached)
-            return self._status(state)
+            state.registry |= registry
+            if state.registry and not process.runs(state.registry_pid, self._registry.mark):
+                state.registry_port = _port(state.registry_port)
+                state.registry_management_port = _port(state.registry_management_port)
+                state.registry_pid = self._registry.start(
+                    state.registry_port, state.registry_management_port, attached=not detached
+                )
+            return self._status(self._seen(state))
 
     def stop(self) -> bool:
-        """Stop both servers; return whether any ran."""
+        """Stop all servers; return whether any ran."""
         with self._locked() as state:
             ran = False
-            for pid, mark in ((state.valkey_pid, self._valkey.mark), (state.kafka_pid, self._kafka.mark)):
+            for pid, mark in (
+                (state.registry_pid, self._registry.mark),
+                (state.valkey_pid, self._valkey.mark),
+                (state.kafka_pid, self._kafka.mark),
+            ):
                 if pid is not None and process.runs(pid, mark):
                     process.stop(pid)
                     ran = True
-            state.kafka_pid = state.valkey_pid = None
+            state.kafka_pid = state.valkey_pid = state.registry_pid = None
+            state.registry = False
             return ran
 
     def status(self) -> Status:
         """Return what runs now."""
-        state = self._read()
-        return self._status(
-            dataclasses.replace(
-                state,
-                kafka_pid=state.kafka_pid if process.runs(state.kafka_pid, self._kafka.mark) else None,
-                valkey_pid=state.valkey_pid if process.runs(state.valkey_pid, self._valkey.mark) else None,
-            )
-        )
+        return self._status(self._seen(self._read()))
 
     def stop_broker(self, *, kill: bool = False) -> None:
         """Stop Kafka alone, with SIGKILL if `kill`; its data and port stay."""
@@ -127,13 +151,24 @@ class LocalPlatform:
         state.controller_port = _port(state.controller_port)
         state.kafka_pid = self._kafka.start(state.kafka_port, state.controller_port, attached=attached)
 
+    def _seen(self, state: _State) -> _State:
+        """Return the state without the servers that have ended."""
+        return dataclasses.replace(
+            state,
+            kafka_pid=state.kafka_pid if process.runs(state.kafka_pid, self._kafka.mark) else None,
+            valkey_pid=state.valkey_pid if process.runs(state.valkey_pid, self._valkey.mark) else None,
+            registry_pid=state.registry_pid if process.runs(state.registry_pid, self._registry.mark) else None,
+        )
+
     def _status(self, state: _State) -> Status:
         return Status(
             home=str(self.folder.parent),
             bootstrap=f"127.0.0.1:{state.kafka_port}",
             redis_url=f"redis://127.0.0.1:{state.valkey_port}/0",
+            registry_url=apicurio.url_of(state.registry_port) if state.registry else None,
             kafka_pid=state.kafka_pid,
             valkey_pid=state.valkey_pid,
+            registry_pid=state.registry_pid,
         )
 
     def _read(self) -> _State:

@@ -81,13 +81,14 @@ def start(command: Sequence[str], log: Path, *, attached: bool, cwd: Path) -> su
 
 
 def wait_ready(name: str, pid: int, ready: Callable[[], bool], log: Path, *, seconds: float) -> None:
-    """Wait until a server answers; AttuneError with the end of its log if it ends or stays silent."""
+    """Wait until a server answers; AttuneError with the end of its log if it ends or stays silent, which ends it."""
     deadline = time.monotonic() + seconds
     while not ready():
         reap(pid)
         if not is_alive(pid):
             raise AttuneError(f"{name} ended while it started:\n{_tail(log)}", f"see {log}")
         if time.monotonic() > deadline:
+            stop(pid, kill=True)
             raise AttuneError(f"{name} did not answer within {seconds:.0f} s:\n{_tail(log)}", f"see {log}")
         time.sleep(_POLL_SECONDS)
 

@@ -22,6 +22,8 @@ class RegistryServer:
         self.authorization: list[str | None] = []
         self.fail_with: int | None = None
         self.answer_text: str | None = None
+        self.answer_headers: dict[str, str] = {}
+        self.read_only = False
         self.delay_seconds = 0.0
         self.url = ""
 
@@ -35,9 +37,11 @@ class RegistryServer:
         self.authorization.append(request.headers.get("Authorization"))
         await asyncio.sleep(self.delay_seconds)
         if self.answer_text is not None:
-            return web.Response(text=self.answer_text, status=self.fail_with or 200)
+            return web.Response(text=self.answer_text, status=self.fail_with or 200, headers=self.answer_headers)
         if self.fail_with is not None:
             return web.json_response({"error_code": self.fail_with * 100, "message": "told to"}, status=self.fail_with)
+        if self.read_only and (request.method == "PUT" or request.path.endswith("/versions")):
+            return web.json_response({"error_code": 40301, "message": "you may only read"}, status=403)
         answer: web.StreamResponse = await handler(request)
         return answer
 
@@ -46,10 +50,20 @@ class RegistryServer:
         return web.json_response(found) if found else _missing(40403)
 
     async def _version(self, request: web.Request) -> web.Response:
-        ids = self.subjects.get(request.match_info["subject"])
+        ids, number = self.subjects.get(request.match_info["subject"]), request.match_info["version"]
         if ids is None:
             return _missing(40401)
-        return web.json_response(self.by_id[ids[int(request.match_info["version"]) - 1]])
+        version = len(ids) if number == "latest" else int(number)
+        return web.json_response({"id": ids[version - 1], "version": version, **self.by_id[ids[version - 1]]})
+
+    async def _find(self, request: web.Request) -> web.Response:
+        subject, text = request.match_info["subject"], (await request.json())["schema"]
+        if subject not in self.subjects:
+            return _missing(40401)
+        for number in self.subjects[subject]:
+            if self.by_id[number]["schema"] == text:
+                return web.json_response({"id": number})
+        return _missing(40403)
 
     async def _register(self, request: web.Request) -> web.Response:
         subject, text = request.match_info["subject"], (await request.json())["schema"]
@@ -75,6 +89,10 @@ class RegistryServer:
         self.levels[request.match_info["subject"]] = body["compatibility"]
         return web.json_response(body)
 
+    async def _level(self, request: web.Request) -> web.Response:
+        level = self.levels.get(request.match_info["subject"])
+        return _missing(40408) if level is None else web.json_response({"compatibilityLevel": level})
+
     def _objections(self, subject: str, text: str) -> list[str]:
         older = [json.loads(self.by_id[number]["schema"]) for number in self.subjects.get(subject, [])]
         return [reason for schema in older for reason in incompatibilities(json.loads(text), schema)]
@@ -85,8 +103,10 @@ class RegistryServer:
         api = web.Application(middlewares=[self._faults])
         api.router.add_get("/schemas/ids/{id}", self._schema)
         api.router.add_get("/subjects/{subject}/versions/{version}", self._version)
+        api.router.add_post("/subjects/{subject}", self._find)
         api.router.add_post("/subjects/{subject}/versions", self._register)
         api.router.add_post("/compatibility/subjects/{subject}/versions", self._compatible)
+        api.router.add_get("/config/{subject}", self._level)
         api.router.add_put("/config/{subject}", self._config)
         root = web.Application()
         root.add_subapp("/apis/v7", api)

@@ -118,15 +118,93 @@ async def test_a_server_that_cannot_answer_is_unavailable(
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(404, "<html>not here</html>"), (200, "<html>welcome</html>"), (404, "{}")]
+    ("status", "what_to_do"),
+    [(401, "check registry.user and registry.password, or registry.token"), (403, "check what the registry lets")],
+)
+async def test_credentials_that_are_refused_say_what_to_look_at(
+    server: RegistryServer, client: RemoteRegistry, status: int, what_to_do: str
+) -> None:
+    """The error names the settings, or the registry's own rules."""
+    server.fail_with = status
+    with pytest.raises(RegistryUnavailable, match=what_to_do):
+        await client.register("s", INTERACTION)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (404, "<html>not here</html>"),
+        (200, "<html>welcome</html>"),
+        (200, "[1]"),
+        (404, "{}"),
+        (404, "null"),
+        (400, "<html>The plain HTTP request was sent to HTTPS port</html>"),
+        (400, "{}"),
+    ],
 )
 async def test_what_is_no_registry_is_unavailable(
     server: RegistryServer, client: RemoteRegistry, status: int, text: str
 ) -> None:
-    """A wrong URL answers 404 to everything: that must not make every schema unknown."""
+    """A wrong URL answers 404 or 400 to everything: that must not make every schema unknown, nor every one refused."""
     server.fail_with, server.answer_text = status, text
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailable, match=r"check registry\.url"):
         await client.schema(1)
+    with pytest.raises(RegistryUnavailable, match=r"check registry\.url"):
+        await client.register("s", INTERACTION)
+
+
+async def test_a_question_is_never_refused(server: RegistryServer, client: RemoteRegistry) -> None:
+    """Whatever a registry has against being asked for an id is no reason to make the message a dead letter."""
+    for server.fail_with in (400, 409, 422):
+        with pytest.raises(RegistryUnavailable, match="told to"):
+            await client.schema(1)
+        with pytest.raises(RegistryRefused, match="told to"):
+            await client.register("s", INTERACTION)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_told_and_not_followed(server: RegistryServer, client: RemoteRegistry, status: int) -> None:
+    """Followed, a POST would come as a GET and credentials would stay behind: the error says where it leads."""
+    server.fail_with, server.answer_text = status, ""
+    server.answer_headers = {"Location": "https://elsewhere.invalid/apis"}
+    with pytest.raises(RegistryUnavailable, match=r"leads to https://elsewhere\.invalid/apis: set registry\.url"):
+        await client.register("s", INTERACTION)
+
+
+async def test_an_id_that_no_registry_gives_is_unknown(server: RegistryServer, client: RemoteRegistry) -> None:
+    """Ids are signed; a larger one is not asked for, since some registries answer it as they would a wrong URL."""
+    with pytest.raises(UnknownSchema, match="larger than any"):
+        await client.schema(2**31)
+    assert server.requests == []
+
+
+async def test_what_is_published_already_needs_no_right_to_write(
+    server: RegistryServer, client: RemoteRegistry
+) -> None:
+    """Where somebody else publishes, a router's credentials may be read-only; what is missing says what it needs."""
+    server.read_only = True
+    with pytest.raises(RegistryUnavailable, match=r"you may only read; check what the registry lets"):
+        await publish_all(client, CATALOGUE.subjects())
+    server.read_only = False
+    published = await publish_all(client, CATALOGUE.subjects())
+    server.read_only = True
+    assert (await publish_all(client, CATALOGUE.subjects())).ids == published.ids
+
+
+async def test_of_a_subject_that_others_filled_only_the_newest_is_missing(
+    server: RegistryServer, client: RemoteRegistry
+) -> None:
+    """Older versions are not appended after a newer one, which they may not be able to read."""
+    history = [version.schema for version in versions.PUBLISHED if version.name == "Control"]
+    server.add(900, {"schema": json.dumps({**versions.CURRENT["Control"], "doc": "ours"})}, "theirs")
+    server.add(901, {"schema": json.dumps(history[0])}, "behind")
+    await publish_all(client, [("theirs", "Control"), ("behind", "Control"), ("new", "Control")])
+    schemas = {
+        subject: [json.loads(server.by_id[schema_id]["schema"]) for schema_id in server.subjects[subject]]
+        for subject in ("theirs", "behind", "new")
+    }
+    assert schemas["theirs"][1:] == [history[-1]]
+    assert schemas["behind"] == schemas["new"] == history
 
 
 async def test_a_slow_server_is_unavailable(server: RegistryServer, client: RemoteRegistry) -> None:
@@ -193,6 +271,27 @@ async def test_credentials_are_sent(server: RegistryServer) -> None:
         async with RemoteRegistry(server.url, **options) as remote:  # type: ignore[arg-type]
             await remote.schema(1)
     assert server.authorization == [None, "Basic YW5uOnNlY3JldA==", "Bearer t0k"]
+
+
+async def test_credentials_in_the_url_are_sent_and_never_shown(server: RegistryServer) -> None:
+    """As with other clients; errors name the address without them, and user and password apart come first."""
+    server.add(1, {"schema": json.dumps(INTERACTION)})
+    url = server.url.replace("http://", "http://ann:se%2Fcret@")
+    for options in ({}, {"user": "ann", "password": "secret"}):
+        async with RemoteRegistry(url, **options) as remote:  # type: ignore[arg-type]
+            await remote.schema(1)
+            with pytest.raises(UnknownSchema) as caught:
+                await remote.schema(2)
+            assert "cret" not in str(caught.value)
+    assert server.authorization[::2] == ["Basic YW5uOnNlL2NyZXQ=", "Basic YW5uOnNlY3JldA=="]
+
+
+@pytest.mark.parametrize("options", [{"token": "t0k\n"}, {"user": "ann:bob", "password": "secret"}])
+async def test_credentials_that_no_header_carries_are_told(options: dict[str, str]) -> None:
+    """A token with its file's line break, a user with a colon: an error at once, which does not show them."""
+    with pytest.raises(ValueError, match=r"the registry's (token|user) holds") as caught:
+        RemoteRegistry("http://127.0.0.1:9", **options)  # type: ignore[arg-type]
+    assert not any(secret in str(caught.value) for secret in ("t0k", "bob", "secret"))
 
 
 async def test_a_client_that_was_not_opened_says_so() -> None:
