@@ -14,6 +14,7 @@ from agents.cli import (
     customer,
     demo,
     dlq,
+    doctor,
     exporter,
     journal,
     lag,
@@ -23,6 +24,7 @@ from agents.cli import (
     policy,
     prove,
     publish,
+    registry,
     replay,
     settings_list,
     topics,
@@ -45,6 +47,7 @@ app.add_typer(customer.app, name="customer")
 app.add_typer(as_of.app)
 app.add_typer(replay.app)
 app.add_typer(prove.app)
+app.add_typer(doctor.app)
 app.add_typer(lag.app)
 app.add_typer(exporter.app)
 app.add_typer(dlq.app, name="dlq")
@@ -53,6 +56,7 @@ app.add_typer(demo.app)
 app.add_typer(connector.app)
 app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
+app.add_typer(registry.app, name="registry")
 app.add_typer(acls.app)
 app.add_typer(model.app, name="model")
 app.add_typer(logic.app, name="logic")
