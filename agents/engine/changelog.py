@@ -148,6 +148,8 @@ class Restored:
             self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
             key = record.key
             if key == WATERMARK:
+                # A late one says that states came with it, of which the tombstones may be gone.
+                self._suspect(key, record.timestamp if late else None)
                 self.partitions = Watermark.decode(record.value or b"").partitions
                 continue
             if key == REBUILT:
@@ -157,20 +159,28 @@ class Restored:
             if key.startswith(CLAIM):
                 self._claim(key[len(CLAIM) :], stands=record.value is not None)
                 continue
+            self._suspect(key, record.timestamp if late else None)
             known = self.fences.get(key)
-            if late:
-                self.suspects[key] = record.timestamp
-                if known is None and fence < self.position:
-                    # Whoever came further has written this key too: it has removed it, and the tombstone is gone.
-                    self.fences[key] = self.position
-                    changes.append((key, None))
-                    continue
-            else:
-                self.suspects.pop(key, None)
+            if known is None and fence < self.position:
+                # Whoever came further has written this key too: it has removed it, and the tombstone is gone.
+                self.fences[key] = self.position
+                changes.append((key, None))
+                continue
             if known is None or fence >= known:
                 self.fences[key] = fence
                 changes.append((key, record.value))
         return changes
+
+    def _suspect(self, key: bytes, late_ms: int | None) -> None:
+        if late_ms is not None:
+            self.suspects[key] = late_ms
+        elif self.suspects:
+            self.suspects.pop(key, None)
+
+    @property
+    def hidden(self) -> list[bytes]:
+        """Keys whose states a late append has hidden."""
+        return [key for key in self.suspects if key != WATERMARK]
 
     def _claim(self, owner: bytes, *, stands: bool) -> None:
         if stands:

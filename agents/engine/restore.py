@@ -92,7 +92,7 @@ async def restore(
                 _refuse_unless_whole(topic, number, begin, found)
             _refuse_unless_sound(job, number, found, committed, source, counts)
             owned.position = found.position
-        unwritten |= dict.fromkeys(found.suspects)
+        unwritten |= dict.fromkeys(found.hidden)
         repairs: Changes = [(key, owned.table.at_rest(key)) for key in unwritten]
         if rebuilt:
             repairs.append(changelog.rebuilt_from(found.next_offset))

@@ -93,4 +93,5 @@ create crm.fold-changelog.v1 --partitions 6 --replication-factor 3 \
   --config segment.bytes=67108864 \
   --config min.cleanable.dirty.ratio=0.2 \
   --config min.compaction.lag.ms=300000 \
+  --config delete.retention.ms=604800000 \
   --config max.message.bytes=4194304

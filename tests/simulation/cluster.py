@@ -72,7 +72,7 @@ class Cluster:
         self._rng = rng
         self._landed = landed
         self._stands_until = 0.0
-        self.trace: collections.deque[str] = collections.deque(maxlen=120)
+        self.trace: collections.deque[str] = collections.deque(maxlen=2000)
 
     def say(self, who: str, what: str) -> None:
         """Note what happened, for the trace."""
@@ -162,12 +162,16 @@ def _answer(future: "asyncio.Future[int]", base: int) -> None:
 class Client:
     """The log as one process sees it; implements `agents.engine.log.Log`."""
 
-    def __init__(self, cluster: Cluster, name: str, *, send_seconds: float = 30.0, skew_ms: int = 0) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, *, states: str = "", send_seconds: float = 30.0, skew_ms: int = 0
+    ) -> None:
         self._cluster = cluster
         self._name = name
+        self._states = states
         self._send_seconds = send_seconds
         self._skew_ms = self.first_skew_ms = skew_ms
         """What this process's clock is ahead of the brokers', until an acknowledgement tells."""
+        self._watched: tuple[Callable[[Sequence[PlainEntry]], bool], asyncio.Future[None]] | None = None
         self._opened = 0
         self._producer = self._open()
 
@@ -181,6 +185,10 @@ class Client:
         if size_of(entries) > MOST_BYTES:
             raise BatchTooLarge(f"{size_of(entries)} bytes for {topic}")
         producer = self._producer
+        if topic == self._states and self._watched is not None:
+            wanted, seen = self._watched
+            if wanted(entries) and not seen.done():
+                seen.set_result(None)
         try:
             async with asyncio.timeout(self._send_seconds):
                 base = await self._cluster.send(producer, (topic, partition), entries)
@@ -188,6 +196,12 @@ class Client:
             raise SendAbandoned(f"no acknowledgement for {topic}/{partition}") from error
         self._skew_ms = 0
         return base
+
+    def watch(self, wanted: "Callable[[Sequence[PlainEntry]], bool]") -> "asyncio.Future[None]":
+        """Return what is done as soon as this process sends such a batch of states."""
+        seen = asyncio.get_running_loop().create_future()
+        self._watched = wanted, seen
+        return seen
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         while start < end:
@@ -213,10 +227,6 @@ class Client:
             if not request.answer.done():
                 request.answer.set_exception(SendAbandoned("the producer was abandoned"))
         await asyncio.sleep(0)
-
-    def is_sending(self, topic: str) -> bool:
-        """Return whether states are on their way to a topic, more than a watermark."""
-        return any(request.place[0] == topic and len(request.entries) > 1 for request in self._producer.open)
 
     def die(self, late: float | None = None) -> None:
         """End with the process: what is on the wire arrives, see `Cluster.leave`."""

@@ -33,7 +33,7 @@ class Worker:
         skew_ms: int = 0,
     ) -> None:
         self.process = Process(name)
-        self.client = Client(cluster, name, skew_ms=skew_ms)
+        self.client = Client(cluster, name, states=job.changelog or "", skew_ms=skew_ms)
         self.engine = Engine(job, self.client)
         self.leaving = False
         self._job = job

@@ -20,7 +20,6 @@ from tests.simulation.worker import Worker
 
 TIDY_SECONDS = 15.0
 """How often the brokers compact."""
-TOMBSTONE_MS = 60_000
 HOUR_MS = 3_600_000
 END_SECONDS = 900.0
 """So long after the last trouble everything must be folded."""
@@ -49,6 +48,8 @@ class World:
     checked: dict[int, int] = dataclasses.field(default_factory=dict)
     wrong: list[str] = dataclasses.field(default_factory=list)
     started: int = 0
+    tombstone_ms: int = 0
+    """So long brokers keep tombstones: longer than nobody owns a partition, as `delete.retention.ms` must be."""
     troubles: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,6 +67,7 @@ class World:
         self.cluster = Cluster(self.loop, rng, topics, weather, self._landed)
         self.group = Group(self.cluster, partitions, self._check_commit)
         keys = rng.choice((2, 5, 9))
+        self.tombstone_ms = rng.choice((60_000, 600_000))
         self.entries = [judge.source(rng, rng.randrange(20, 120), keys) for _ in range(partitions)]
         self.expected = [Expected(number, entries) for number, entries in enumerate(self.entries)]
 
@@ -143,7 +145,7 @@ class World:
             store = self.cluster.store
             store.clock_ms = self.cluster.now_ms()
             for number in range(len(self.entries)):
-                store.compact(CHANGELOG, number, lag_ms=self.the_job.compaction_lag_ms, tombstone_ms=TOMBSTONE_MS)
+                store.compact(CHANGELOG, number, lag_ms=self.the_job.compaction_lag_ms, tombstone_ms=self.tombstone_ms)
 
     async def _until_calm(self) -> None:
         """Wait until everything is folded and committed, and every process is at work on what the group gave it."""
@@ -189,6 +191,11 @@ class World:
         worker.client.die(late)
         self.workers.pop(worker.name, None)
 
+    def kill_all(self) -> None:
+        """Kill every process."""
+        for worker in list(self.workers.values()):
+            self.kill(worker)
+
     def _on_fatal(self, worker: Worker, error: BaseException) -> None:
         self.cluster.say(worker.name, f"ends: {error}")
         self.wrong.append(f"{worker.name} ended by itself: {type(error).__name__}: {error}")
@@ -217,7 +224,7 @@ class World:
         elif kind == "zombie" and worker is not None:
             await self._zombie(worker)
         elif kind == "freeze" and worker is not None:
-            await self._freeze([worker], self.rng.choice((1.0, 8.0, 15.0, 40.0, 150.0)))
+            await self._freeze([worker], self._seconds(1.0, 8.0, 15.0, 40.0, 150.0))
         elif kind == "stand still":
             seconds = self.rng.choice((2.0, 12.0, 45.0))
             self.cluster.say("world", f"brokers stand still for {seconds:.0f} s")
@@ -232,29 +239,39 @@ class World:
         elif kind == "nobody":
             await self._nobody()
         elif kind == "all frozen":
-            await self._freeze(list(self.workers.values()), self.rng.choice((12.0, 150.0)))
+            await self._freeze(list(self.workers.values()), self._seconds(12.0, 150.0))
         else:
             self.start_worker()
 
+    def _seconds(self, *choices: float) -> float:
+        """Return for how long nobody may be at work: shorter than brokers keep tombstones."""
+        return self.rng.choice([seconds for seconds in choices if seconds < self.tombstone_ms / 1_000])
+
     async def _nobody(self) -> None:
         """Kill every process and leave the partitions to the brokers for a while."""
-        for worker in list(self.workers.values()):
-            self.kill(worker)
-        await self._pause(self.rng.choice((20.0, 200.0, 400.0)))
+        self.kill_all()
+        await self._pause(self._seconds(20.0, 200.0, 400.0))
         self.start_worker()
 
     async def _zombie(self, worker: Worker) -> None:
         """Kill a process whose states are on the wire; they arrive when another owns its partitions, or soon after."""
-        deadline = self.loop.time() + 10
-        while self.loop.time() < deadline and not worker.client.is_sending(CHANGELOG):
-            await asyncio.sleep(0.002)
-            assert not self.wrong, self.wrong[0]
+        await asyncio.wait([worker.client.watch(_has_states)], timeout=10)
         late = self.rng.choice((self.rng.uniform(0.0, 60.0), SESSION_SECONDS + self.rng.uniform(0.0, 0.8)))
         self.kill(worker, late=late)
         self.start_worker()
-        await self._pause(late + self.rng.choice((0.0, 0.5, 3.0)))
-        if self.rng.random() < 0.7:
+        await self._pause(late)
+        if self.rng.random() < 0.5:
+            await self._pause(self.rng.choice((0.0, 0.5, 3.0)))
+        elif self.workers:  # whoever begins to repair what came late dies over it
+            repairs = [found.client.watch(_has_claim) for found in self.workers.values()]
+            await asyncio.wait(repairs, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(self.rng.uniform(0.0, 0.1))
+        if self.rng.random() < 0.5:
             await self._nobody()
+        else:  # whoever owns them now lives long enough for compaction to have its way, and dies
+            await self._pause(self.rng.choice((0.0, 200.0)))
+            self.kill_all()
+            self.start_worker()
 
     async def _freeze(self, workers: Sequence[Worker], seconds: float) -> None:
         names = ", ".join(worker.name for worker in workers)
@@ -327,6 +344,14 @@ class World:
             found = judge.differences(expected.states, _states(owned.table))
             assert not found, f"a restore of partition {number} finds that {found}"
             assert owned.position == len(self.entries[number]) - 1, f"a restore of {number} ends at {owned.position}"
+
+
+def _has_states(entries: Sequence[PlainEntry]) -> bool:
+    return len(entries) > 1  # more than a watermark
+
+
+def _has_claim(entries: Sequence[PlainEntry]) -> bool:
+    return any(key is not None and key.startswith(changelog.CLAIM) for key, _, _ in entries)
 
 
 @dataclasses.dataclass(slots=True)

@@ -33,6 +33,7 @@ _WHY: Final = {
     "retention.ms": "records are deleted before those who need them have read them, or kept longer than was promised",
     "min.compaction.lag.ms": "the changelog may be compacted while a fold that was overtaken can still append to it: "
     "states are then rebuilt from the journal, which takes long",
+    "delete.retention.ms": "a tombstone that a fold appended late may be gone before anybody repairs what it deleted",
     "max.message.bytes": "the broker refuses large records that the role before has accepted: that partition stops",
 }
 _APPLY: Final = "`attune topics apply`, run as the user of the deployer"

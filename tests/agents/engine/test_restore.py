@@ -94,6 +94,112 @@ async def test_a_changelog_that_lost_its_beginning_is_refused() -> None:
         await counting.restored(log, job, 200)
 
 
+class Mortal(MemoryLog):
+    """Takes so many more appends, then the process dies over the next one."""
+
+    left = 1_000
+
+    async def append(self, topic: str, partition: int, entries: Any) -> int:
+        if not self.left:
+            raise ConnectionError("died")
+        self.left -= 1
+        return await super().append(topic, partition, entries)
+
+
+@pytest.mark.parametrize("dies_after", [0, 1, 2])
+async def test_an_owner_that_dies_over_a_repair_leaves_what_tells_that_it_is_needed(dies_after: int) -> None:
+    """A late append hides the state of its key; the next owner dies before, between or after its claim and its repair.
+
+    Compaction then removes everything newer that stood before the late append. The one after that has the right state.
+    """
+    log = Mortal(TOPICS)
+    for _ in range(30):
+        log.append_now(SOURCE, 0, [Entry(b"k", b"1", [])])
+    job = counting.job(max_batch_records=10)
+    zombie = await counting.restored(log, job)
+    await run_to_end(log, job)
+    states, _ = counting.sequential(log, job)
+    late = changelog.batch([(b"k", b'{"count": 10, "sum": 10}')], 9, 1, zombie.owner)
+    log.append_now(CHANGELOG, 0, late)
+    log.left = dies_after
+    if dies_after < 2:
+        with pytest.raises(ConnectionError):
+            await counting.restored(log, job, 30)
+    else:
+        await counting.restored(log, job, 30)
+    log.left = 1_000
+    log.clock_ms += 2 * job.compaction_lag_ms
+    log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms)
+    owned = await counting.restored(log, job, 30)
+    assert {key: owned.table.at_rest(key) for key in owned.table} == states
+    assert owned.position == 29
+
+
+async def test_a_late_deletion_is_told_by_its_watermark() -> None:
+    """A late append deletes a key, and compaction removes the key's newer state and the tombstone: it is rebuilt."""
+    log = counting.memory_log()
+    for value in (b"1", b"delete", b"2"):
+        log.append_now(SOURCE, 0, [Entry(b"k", value, []), Entry(b"other", b"1", [])])
+    job = counting.job()
+    zombie = await counting.restored(log, job)
+    await run_to_end(log, job)
+    states, _ = counting.sequential(log, job)
+    assert b"k" in states
+    log.append_now(CHANGELOG, 0, changelog.batch([(b"k", None)], 3, 1, zombie.owner))
+    for _ in range(2):  # the second removes the tombstone
+        log.clock_ms += 2 * job.compaction_lag_ms
+        log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms, tombstone_ms=1)
+    assert b"k" not in {record.key for record in log.records(CHANGELOG, 0)}
+    owned = await counting.restored(log, job, 6)
+    assert {key: owned.table.at_rest(key) for key in owned.table} == states
+
+
+async def test_a_state_that_was_deleted_long_ago_does_not_come_back() -> None:
+    """A late append has a state of a key that was deleted since and whose tombstone is gone: it stays deleted."""
+    log = counting.memory_log()
+    for value in (b"1", b"delete"):
+        log.append_now(SOURCE, 0, [Entry(b"k", value, []), Entry(b"other", b"1", [])])
+    job = counting.job()
+    zombie = await counting.restored(log, job)
+    await run_to_end(log, job)
+    log.clock_ms += 2 * job.compaction_lag_ms
+    log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms, tombstone_ms=1)
+    log.append_now(CHANGELOG, 0, changelog.batch([(b"k", b'{"count": 1, "sum": 1}')], 0, 1, zombie.owner))
+    owned = await counting.restored(log, job, 4)
+    assert list(owned.table) == [b"other"]
+    again = await counting.restored(log, job, 4)
+    assert list(again.table) == [b"other"]
+
+
+async def test_the_age_of_a_late_append_goes_by_the_brokers_clock() -> None:
+    """A process whose clock is an hour slow rebuilds what compaction may have taken, once an append tells the time."""
+
+    class Slow(MemoryLog):
+        told = False
+
+        async def append(self, topic: str, partition: int, entries: Any) -> int:
+            self.told = True
+            return await super().append(topic, partition, entries)
+
+        def now_ms(self) -> int:
+            return self.clock_ms - (0 if self.told else 3_600_000)
+
+    log = Slow(TOPICS)
+    log.clock_ms = 10_000_000
+    for _ in range(20):
+        log.append_now(SOURCE, 0, [Entry(b"k", b"1", [])])
+    job = counting.job(max_batch_records=10)
+    zombie = await counting.restored(log, job)
+    await run_to_end(log, job)
+    states, _ = counting.sequential(log, job)
+    log.append_now(CHANGELOG, 0, changelog.batch([(b"k", b'{"count": 1, "sum": 1}')], 0, 1, zombie.owner))
+    log.clock_ms += 2 * job.compaction_lag_ms
+    log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms)
+    log.told = False
+    owned = await counting.restored(log, job, 20)
+    assert {key: owned.table.at_rest(key) for key in owned.table} == states
+
+
 async def test_the_job_is_ready_before_anything_is_restored() -> None:
     """`Job.ready` is awaited before the first look at the logs: a rebuild needs what it brings."""
     from agents.engine.worker import Engine
