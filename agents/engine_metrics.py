@@ -30,6 +30,7 @@ _PARTITION: dict[str, tuple[str, Callable[[Partition], float]]] = {
         lambda p: p.blocked is not None,
     ),
     "attune_states": ("States that the partition holds.", lambda p: len(p.table)),
+    "attune_state_bytes": ("About how much memory they take, encoded, the mapping included.", lambda p: p.table.bytes),
 }
 _PROCESS: dict[str, tuple[str, Callable[[Engine], float]]] = {
     "attune_assigned_partitions": ("Partitions at work in this process.", lambda e: len(e.partitions)),

@@ -98,6 +98,11 @@ class WorkerSettings(_Section):
 
     max_batch_records: int = Field(default=2_000, ge=1)
     commit_seconds: float = Field(default=0.5, gt=0, le=60)
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="so much memory the states of a fold may take, encoded; beyond it partitions wait for another worker",
+    )
     instance: str | None = Field(default=None, description="a name that is stable across restarts makes them quick")
 
 

@@ -144,7 +144,12 @@ def fold(settings: Settings, *, rebuild: bool = False) -> EngineApp:
     async def follow_documents() -> None:
         await _with_consumer(settings, follow)
 
-    job = topology.fold_job(documents, max_batch_records=settings.worker.max_batch_records, ready=ready)
+    job = topology.fold_job(
+        documents,
+        max_batch_records=settings.worker.max_batch_records,
+        ready=ready,
+        memory_bytes=settings.worker.memory_bytes,
+    )
     app = engine_app(settings, job, rebuild=rebuild)
     app.task(follow_documents)
     return app

@@ -29,6 +29,10 @@ class Superseded(EngineError):
     """The group gave out partitions anew while some were being restored: what was restored is dropped."""
 
 
+class OverBudget(EngineError):
+    """The states of this process take more memory than it may use: partitions wait, nothing is dropped."""
+
+
 class UnreadableState(EngineError):
     """A stored state cannot be decoded: no record is to blame, so the partition waits for a release that can."""
 

@@ -79,6 +79,8 @@ class Job:
     """`min.compaction.lag.ms` of the changelog: until then every append can still be read."""
     decoded_states: int = 200_000
     """Decoded states kept warm per partition (two generations of this size)."""
+    memory_bytes: int | None = None
+    """So much memory the states at rest of one process may take; beyond it partitions wait for another process."""
     retry_seconds: float = 1.0
     whole_source: bool = True
     """Refuse to begin an empty state on a source whose first records are gone."""

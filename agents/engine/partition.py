@@ -40,12 +40,13 @@ class Partition:
         counts: dict[str, int],
         on_trouble: Callable[["Partition", BaseException], None],
         counters: Counters | None = None,
+        over_budget: Callable[[], BaseException | None] = lambda: None,
     ) -> None:
         """Take over a restored partition.
 
         `counts` has the number of partitions of the source and of every output topic.  `on_trouble`
         is called once, from the loop, when the partition cannot go on; it then does nothing more.
-        `counters` go on from an earlier ownership.
+        `counters` go on from an earlier ownership. While `over_budget` gives a reason nothing is folded.
         """
         self.number = number
         self.table = owned.table
@@ -62,6 +63,7 @@ class Partition:
         self._source_count = counts[job.source]
         self._fold = Fold(job, owned.table, counts)
         self._on_trouble = on_trouble
+        self._over_budget = over_budget
         self._queue: collections.deque[Sequence[Record]] = collections.deque()
         self.queued = 0
         """Records that wait to be folded."""
@@ -112,6 +114,11 @@ class Partition:
         try:
             while not self._closing:
                 records = await self._next()
+                too_much = self._over_budget() if records else None
+                if too_much is not None:
+                    self._requeue(records)
+                    await self._wait_blocked(too_much)
+                    continue
                 if records and self._job.prepare is not None and not await self._prepared(records):
                     continue
                 await self._slots.acquire()

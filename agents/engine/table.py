@@ -9,6 +9,9 @@ from typing import Any
 
 from agents.engine.errors import OversizedState, UnreadableState
 
+OVERHEAD_BYTES = 160
+"""What a state takes beside key and value: two objects and its place in the mapping (tests/benchmarks/memory.py)."""
+
 
 class StateTable:
     """A mapping of keys to states.
@@ -17,7 +20,7 @@ class StateTable:
     written.  States of keys that were neither set nor deleted since the last `commit` are clean.
     """
 
-    __slots__ = ("_capacity", "_decode", "_dirty", "_encode", "_max_bytes", "_old", "_rest", "_young")
+    __slots__ = ("_capacity", "_decode", "_dirty", "_encode", "_max_bytes", "_old", "_rest", "_young", "bytes")
 
     def __init__(
         self,
@@ -35,6 +38,8 @@ class StateTable:
         self._young: dict[bytes, Any] = {}
         self._old: dict[bytes, Any] = {}
         self._dirty: dict[bytes, None] = {}
+        self.bytes = 0
+        """About how much memory the states at rest take, keys and the mapping itself included."""
 
     def get(self, key: bytes) -> Any:
         """Return the state of a key, or None.  Raises UnreadableState for one that does not decode."""
@@ -97,12 +102,17 @@ class StateTable:
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Put encoded states at rest; None removes."""
-        rest = self._rest
+        rest, held = self._rest, self.bytes
         for key, encoded in changes:
             if encoded is None:
-                rest.pop(key, None)
-            else:
-                rest[key] = encoded
+                before = rest.pop(key, None)
+                if before is not None:
+                    held -= len(before) + len(key) + OVERHEAD_BYTES
+                continue
+            before = rest.get(key)
+            held += len(encoded) + len(key) + OVERHEAD_BYTES if before is None else len(encoded) - len(before)
+            rest[key] = encoded
+        self.bytes = held
 
     def present(self) -> Iterator[bytes]:
         """Yield every key that has a state now, those since the last `commit` included, in no certain order."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agents.engine.counters import Counters, Restores
-from agents.engine.errors import ForeignAppend, Refused, SendAbandoned, Superseded
+from agents.engine.errors import ForeignAppend, OverBudget, Refused, SendAbandoned, Superseded
 from agents.engine.job import Job
 from agents.engine.log import Log
 from agents.engine.partition import Partition
@@ -119,6 +119,7 @@ class Engine:
                 counts=self.counts,
                 on_trouble=self._on_trouble,
                 counters=self.counters.setdefault(number, Counters()),
+                over_budget=self._over_budget,
             )
             self.partitions[number] = partition
             partition.start()
@@ -162,6 +163,12 @@ class Engine:
         partition = self.partitions.get(number)
         if partition is not None and serial > self._barrier:
             partition.submit(records)
+
+    @property
+    def state_bytes(self) -> int:
+        """About how much memory the states at rest take, those included that are kept after a revocation."""
+        tables = [partition.table for partition in self.partitions.values()]
+        return sum(table.bytes for table in (*tables, *(kept.owned.table for kept in self._kept.values())))
 
     @property
     def takes_runs(self) -> bool:
@@ -218,6 +225,20 @@ class Engine:
     async def _close(self, partitions: Iterable[Partition]) -> None:
         for partition in list(partitions):
             await partition.close()
+
+    def _over_budget(self) -> OverBudget | None:
+        """Return why nothing more may be folded; states that are only kept go first."""
+        budget = self.job.memory_bytes
+        if budget is None or self.state_bytes <= budget:
+            return None
+        self._kept.clear()
+        held = self.state_bytes
+        if held <= budget:
+            return None
+        return OverBudget(
+            f"the states of this process take {held:,} bytes and may take {budget:,}: start another worker of "
+            f"{self.job.name}, which takes over partitions, or allow more"
+        )
 
     def _take_kept(self, number: int) -> Owned | None:
         kept = self._kept.pop(number, None)
