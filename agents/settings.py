@@ -101,7 +101,7 @@ class WorkerSettings(_Section):
     memory_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="so much memory the states of a fold may take, encoded; beyond it partitions wait for another worker",
+        description="bytes that the encoded states of a fold may take; beyond it partitions wait for another worker",
     )
     instance: str | None = Field(default=None, description="a name that is stable across restarts makes them quick")
 

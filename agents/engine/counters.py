@@ -3,9 +3,9 @@
 Readers may be other threads: every number is written by the event loop alone, and a reader sees the newest.
 """
 
+import asyncio
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterator
 
 
@@ -40,7 +40,8 @@ class Restores:
     @contextlib.contextmanager
     def one(self, partitions: int) -> Iterator[None]:
         """Count one restore of so many partitions; it has ended well if the block raises nothing."""
-        started = time.monotonic()
+        now = asyncio.get_running_loop().time
+        started = now()
         if not self.running:
             self.partitions = self.partitions_done = self.records = self.records_done = 0
         self.running += 1
@@ -50,4 +51,4 @@ class Restores:
         finally:
             self.running -= 1
         self.ended += 1
-        self.last_seconds = time.monotonic() - started
+        self.last_seconds = now() - started

@@ -93,7 +93,7 @@ async def test_a_process_that_restarts_over_its_budget_waits_too() -> None:
 
 
 async def test_another_process_takes_partitions_over_and_all_go_on() -> None:
-    """With partitions given up, states that are only kept go first; both processes fold to the end, and all is right."""
+    """With partitions given up, states that are only kept go first; all processes fold to the end, and it is right."""
     log = full_log()
     first, consumer = await at_work(log, [0, 1, 2])
     await until_full(first, consumer)

@@ -110,8 +110,8 @@ class Mortal(MemoryLog):
 async def test_an_owner_that_dies_over_a_repair_leaves_what_tells_that_it_is_needed(dies_after: int) -> None:
     """A late append hides the state of its key; the next owner dies before, between or after its claim and its repair.
 
-    Compaction then removes everything newer that stood before the late append, tombstones too. Whoever comes then has the
-    right state.
+    Compaction then removes everything newer that stood before the late append, tombstones too. Whoever comes then has
+    the right state.
     """
     log = Mortal(TOPICS)
     for _ in range(30):
