@@ -141,7 +141,10 @@ def test_settings_are_accepted(case: str, role: str, tmp_path: Path, monkeypatch
     configs = {one["metadata"]["name"]: one for one in rendered(case) if one["kind"] == "ConfigMap"}
     file = tmp_path / "attune.toml"
     file.write_text(configs[volume["configMap"]["name"]]["data"]["attune.toml"])
-    filled = {name: text if isinstance(text, str) else SECRET for name, text in variables(workload).items()}
+    secrets = {"ATTUNE_REDIS__URL": f"rediss://:{SECRET}@redis.crm.svc:6379/0"}
+    filled = {
+        name: text if isinstance(text, str) else secrets.get(name, SECRET) for name, text in variables(workload).items()
+    }
     assert Path(filled["ATTUNE_SETTINGS_FILE"]).name == "attune.toml"
     filled["ATTUNE_SETTINGS_FILE"] = str(file)
     found = settings_of(environment() | filled, monkeypatch)
