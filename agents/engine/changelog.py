@@ -28,6 +28,8 @@ REBUILT = b"\x00rebuilt"
 """Key of the record that says from which offset on the changelog is whole by itself, after a rebuild."""
 CLAIM = b"\x00claim"
 """Beginning of the key under which a claim stands; its owner follows."""
+OWN = b"\x00"
+"""Beginning of the keys by which the changelog speaks of itself; a job may have states under others that begin so."""
 FENCE = "fence"
 NOBODY = bytes(16)
 """The owner before the first; records of releases that did not number owners are its too."""
@@ -35,6 +37,7 @@ _FENCE = struct.Struct(">q")
 _MARK = struct.Struct(">q16s")
 _NUMBER_BYTES = 8
 _CLAIMED = b"\x01"
+_HIDE_NOTHING = (CLAIM, REBUILT)
 _WATERMARK = struct.Struct(">BqI16s")
 _OFFSET = struct.Struct(">q")
 _VERSION = 1
@@ -136,57 +139,59 @@ class Restored:
     def scan(self, records: Sequence[Record]) -> list[tuple[bytes, bytes | None]]:
         """Take in a run; return the changes that stand (newest fence of each key), in order."""
         changes: list[tuple[bytes, bytes | None]] = []
+        fences, suspects = self.fences, self.suspects
         for record in records:
-            self.next_offset = record.offset + 1
             fence, owner = _mark_of(record)
-            late = fence < self.position
-            if owner != self.owner:
-                if owner[:_NUMBER_BYTES] > self.owner[:_NUMBER_BYTES]:
-                    self.owner = owner
-                else:
-                    late = True
+            late = (owner != self.owner and not self._is_next(owner)) or fence < self.position
             self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
-            key = record.key
-            if key == WATERMARK:
-                # A late one says that states came with it, of which the tombstones may be gone.
-                self._suspect(key, record.timestamp if late else None)
-                self.partitions = Watermark.decode(record.value or b"").partitions
-                continue
-            if key == REBUILT:
-                self.whole_from = int(_OFFSET.unpack(record.value or b"")[0])
-                continue
+            key, value = record.key, record.value
             assert key is not None
-            if key.startswith(CLAIM):
-                self._claim(key[len(CLAIM) :], stands=record.value is not None)
+            if late and not key.startswith(_HIDE_NOTHING):
+                suspects[key] = record.timestamp
+            elif suspects:
+                suspects.pop(key, None)
+            if key.startswith(OWN) and self._is_own(key, value):
                 continue
-            self._suspect(key, record.timestamp if late else None)
-            known = self.fences.get(key)
-            if known is None and fence < self.position:
-                # Whoever came further has written this key too: it has removed it, and the tombstone is gone.
-                self.fences[key] = self.position
-                changes.append((key, None))
+            known = fences.get(key)
+            if known is None:
+                if fence < self.position:
+                    # Whoever came further has written this key too: it has removed it, and the tombstone is gone.
+                    fences[key] = self.position
+                    changes.append((key, None))
+                    continue
+            elif fence < known:
                 continue
-            if known is None or fence >= known:
-                self.fences[key] = fence
-                changes.append((key, record.value))
+            fences[key] = fence
+            changes.append((key, value))
+        if records:
+            self.next_offset = records[-1].offset + 1
         return changes
 
-    def _suspect(self, key: bytes, late_ms: int | None) -> None:
-        if late_ms is not None:
-            self.suspects[key] = late_ms
-        elif self.suspects:
-            self.suspects.pop(key, None)
+    def _is_next(self, owner: bytes) -> bool:
+        """Take a later owner for the one; return whether it is a later one."""
+        later = owner[:_NUMBER_BYTES] > self.owner[:_NUMBER_BYTES]
+        if later:
+            self.owner = owner
+        return later
+
+    def _is_own(self, key: bytes, value: bytes | None) -> bool:
+        """Take in what the changelog says of itself; return False for a state."""
+        if key == WATERMARK:
+            self.partitions = Watermark.decode(value or b"").partitions
+        elif key == REBUILT:
+            self.whole_from = int(_OFFSET.unpack(value or b"")[0])
+        elif not key.startswith(CLAIM):
+            return False
+        elif value is None:
+            self.claims.pop(key[len(CLAIM) :], None)
+        else:
+            self.claims[key[len(CLAIM) :]] = None
+        return True
 
     @property
     def hidden(self) -> list[bytes]:
-        """Keys whose states a late append has hidden."""
+        """Keys whose states a late append has hidden; a late watermark says that there may be more, tombstones gone."""
         return [key for key in self.suspects if key != WATERMARK]
-
-    def _claim(self, owner: bytes, *, stands: bool) -> None:
-        if stands:
-            self.claims[owner] = None
-        else:
-            self.claims.pop(owner, None)
 
     def lost_to_compaction(self, now_ms: int, lag_ms: int) -> int:
         """Return how many suspects are so old that compaction may have removed their newest version."""
