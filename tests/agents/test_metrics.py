@@ -284,7 +284,7 @@ async def fold_all(engine: Engine, log: MemoryLog) -> None:
     partition = engine.partitions[0]
     records = log.records(counting.SOURCE, 0)
     engine.submit(0, [record for record in records if record.offset > partition.durable], serial=1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while partition.durable < records[-1].offset:
             await asyncio.sleep(0.01)
 

@@ -240,7 +240,7 @@ async def unreadable(connection: KafkaSettings) -> AsyncIterator[str]:
                     raise TopicAuthorizationFailedError(topic)
                 consumer.assign([tp])
                 consumer.seek(tp, (await consumer.end_offsets([tp]))[tp])
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(90):
                     while consumer.highwater(tp) is None:
                         await consumer.getmany(tp, timeout_ms=50)
             except TopicAuthorizationFailedError:

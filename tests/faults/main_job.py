@@ -109,7 +109,7 @@ class MainJob:
         admin = kafka.admin(self.settings.kafka)
         await admin.start()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 for group in (ROUTER_GROUP, FOLD_GROUP):
                     while not await _commits(admin, group):
                         await asyncio.sleep(0.2)
@@ -132,7 +132,7 @@ class MainJob:
         """Ask a worker to end; return its exit code."""
         worker = self.workers.pop(name)
         worker.terminate()
-        return await asyncio.to_thread(worker.wait, 30)
+        return await asyncio.to_thread(worker.wait, 60)
 
     def stop(self) -> None:
         """End all workers."""

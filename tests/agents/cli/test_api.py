@@ -35,7 +35,7 @@ def test_it_serves_without_kafka(valkey: Redis, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "agents.cli.main", "api", "--port", "0"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not (found := re.search(r"served on (http://\S+?)/v1", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline

@@ -58,7 +58,7 @@ class FakeConsumer:
 
     async def run_until_done(self) -> None:
         ends = {number: (await self.log.bounds(SOURCE, number)).end for number in range(PARTITIONS)}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.engine.durable() != ends and not self.fatal:
                 self.fetch()
                 self.commits.update(self.engine.durable())

@@ -308,7 +308,7 @@ async def started(client: Any) -> AsyncIterator[Any]:
 
 
 async def until(ready: Callable[[], Awaitable[bool]], work: "asyncio.Future[None]") -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not await ready():
         assert not work.done(), work
         assert time.monotonic() < deadline
