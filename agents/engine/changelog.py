@@ -28,8 +28,8 @@ REBUILT = b"\x00rebuilt"
 """Key of the record that says from which offset on the changelog is whole by itself, after a rebuild."""
 CLAIM = b"\x00claim"
 """Beginning of the key under which a claim stands; its owner follows."""
-OWN = b"\x00"
-"""Beginning of the keys by which the changelog speaks of itself; a job may have states under others that begin so."""
+OWN = (WATERMARK, REBUILT, CLAIM)
+"""Beginnings of the keys by which a changelog speaks of itself: no states stand there."""
 FENCE = "fence"
 NOBODY = bytes(16)
 """The owner before the first; records of releases that did not number owners are its too."""
@@ -150,7 +150,8 @@ class Restored:
                 suspects[key] = record.timestamp
             elif suspects:
                 suspects.pop(key, None)
-            if key.startswith(OWN) and self._is_own(key, value):
+            if key.startswith(OWN):
+                self._take_own(key, value)
                 continue
             known = fences.get(key)
             if known is None:
@@ -174,19 +175,16 @@ class Restored:
             self.owner = owner
         return later
 
-    def _is_own(self, key: bytes, value: bytes | None) -> bool:
-        """Take in what the changelog says of itself; return False for a state."""
+    def _take_own(self, key: bytes, value: bytes | None) -> None:
+        """Take in what the changelog says of itself."""
         if key == WATERMARK:
             self.partitions = Watermark.decode(value or b"").partitions
         elif key == REBUILT:
             self.whole_from = int(_OFFSET.unpack(value or b"")[0])
-        elif not key.startswith(CLAIM):
-            return False
         elif value is None:
             self.claims.pop(key[len(CLAIM) :], None)
         else:
             self.claims[key[len(CLAIM) :]] = None
-        return True
 
     @property
     def hidden(self) -> list[bytes]:

@@ -20,7 +20,7 @@ from streams.step import Core
 from tests.benchmarks import core
 from tests.benchmarks.assignment import Assignment
 from tests.benchmarks.cluster import Cluster, Item
-from tests.benchmarks.plain_contest import NO_STATES
+from tests.benchmarks.plain_contest import NO_STATE
 from tests.benchmarks.shipped import settings_of
 from tests.benchmarks.verdict import Verdict, differences, repetitions
 from tests.streams.journal import MODEL, sha256
@@ -75,7 +75,7 @@ class CoreContest:
                 sent += 1
         states: dict[bytes, bytes] = {}
         async for record in self._cluster.read(topics.FOLD_CHANGELOG):
-            if record.key not in NO_STATES:
+            if not record.key.startswith(NO_STATE):
                 states[_state_key(record)] = record.value
         wrong = [
             *differences("outputs", outputs, self._outputs),

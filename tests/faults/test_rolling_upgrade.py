@@ -99,7 +99,7 @@ async def judge_versions(job: MainJob) -> None:
         newer = 0
         for number in range(PARTITIONS):
             for record in await whole(consumer, topics.FOLD_CHANGELOG, number):
-                if record.value and record.key not in (PARTITION_KEY, changelog.WATERMARK, changelog.REBUILT):
+                if record.value and not record.key.startswith((PARTITION_KEY, *changelog.OWN)):
                     is_newer = record.value[0] == VERSION + 1
                     newer += is_newer
                     assert not is_newer or changelog.fence_of(record) > began[number]
