@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from pydantic import SecretStr
 
 from agents import documents
@@ -52,6 +52,8 @@ class Published:
     good: int = 0
     bad: int = 0
     repeated: int = 0
+    exact: bool = True
+    """False once a producer died over what it was sending: the topic alone knows what of that arrived."""
 
 
 @dataclasses.dataclass
@@ -179,19 +181,28 @@ class MainJob:
             await reader.stop()
 
     async def _publish(self, stop: asyncio.Event, pace: float) -> None:
-        producer = kafka.producer(self.settings.kafka, linger_ms=5)
-        await producer.start()
-        try:
-            begun, count = time.monotonic(), 0
-            sent: list[Message] = []
-            while not stop.is_set():
-                await self._send(producer, sent)
-                count += 1
-                if count % 50 == 0:
-                    await asyncio.sleep(max(0.0, begun + count / pace - time.monotonic()))
-            await producer.flush()
-        finally:
-            await producer.stop()
+        while not stop.is_set():
+            producer = kafka.producer(self.settings.kafka, linger_ms=5)
+            await producer.start()
+            try:
+                await self._publish_with(producer, stop, pace)
+            except KafkaError as error:
+                # aiokafka's sender dies of a KeyError where a connection is closed twice, as while a broker restarts.
+                if "Unexpected error during batch delivery" not in str(error):
+                    raise
+                self.published.exact = False
+            finally:
+                await producer.stop()
+
+    async def _publish_with(self, producer: AIOKafkaProducer, stop: asyncio.Event, pace: float) -> None:
+        begun, count = time.monotonic(), 0
+        sent: list[Message] = []
+        while not stop.is_set():
+            await self._send(producer, sent)
+            count += 1
+            if count % 50 == 0:
+                await asyncio.sleep(max(0.0, begun + count / pace - time.monotonic()))
+        await producer.flush()
 
     async def _send(self, producer: AIOKafkaProducer, sent: list[Message]) -> None:
         chance, published = self.rng.random(), self.published
@@ -232,8 +243,9 @@ class MainJob:
         # Control records keep coming while the oracle reads, which takes longer the longer the journal is.
         coming = 50 + report["seconds"] / TICK_SECONDS
         assert report["unfolded"] < coming * len(report["fences"]), f"not folded to the end: {report}\n{self.logs()}"
-        assert report["interactions"] == published.good + published.bad + published.repeated
-        assert report["dead"] + report["refused"] == published.bad, report
+        if published.exact:
+            assert report["interactions"] == published.good + published.bad + published.repeated
+            assert report["dead"] + report["refused"] == published.bad, report
         return report
 
     def logs(self) -> str:

@@ -5,18 +5,19 @@ import contextlib
 import socket
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import codec
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from agents.cli.main import app
 from agents.clients import kafka as clients
-from agents.clients.access import topic_operations
 from agents.ops import topics as by_catalogue
 from agents.ops.doctor import brokers, clock, finding, machine
 from agents.ops.doctor.address import close
@@ -237,24 +238,27 @@ def test_one_copy_is_a_warning_where_the_cluster_is_ones_own(with_topics: Settin
 
 
 async def looked_at_clocks(cluster: Settings, ahead: float) -> list[Finding]:
-    """Return what is found of clocks by a machine whose own is ahead, while records come."""
-    _, reached = await brokers.bootstrap(cluster.kafka, None)
-    _, found = await brokers.listeners(reached, cluster.kafka, None, list(CATALOGUE.topics))
-    assert found is not None
-    send = found.any.connection.send
-    seen = Seen(found.topics, await topic_operations(send, list(CATALOGUE.topics)), send)
+    """Return what is found of clocks by a machine whose own is ahead, while records come into a topic."""
+    topic = f"clock-{uuid.uuid4().hex[:8]}"
+    admin = clients.admin(cluster.kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
+    await admin.close()
     producer = clients.producer(cluster.kafka)
-
     await producer.start()
+    await producer.send_and_wait(topic, b"x", key=b"x")  # it has a leader now
+    _, reached = await brokers.bootstrap(cluster.kafka, None)
+    _, found = await brokers.listeners(reached, cluster.kafka, None, [topic])
+    assert found is not None
 
     async def tick() -> None:
         while True:
-            await producer.send_and_wait(topics.SUPPRESSIONS, b"x", key=b"x")
+            await producer.send_and_wait(topic, b"x", key=b"x")
             await asyncio.sleep(0.2)
 
     ticks = asyncio.ensure_future(tick())
     try:
-        return await clock.look(found, seen.present(), stale_seconds=10, now=lambda: time.time() + ahead)
+        return await clock.look(found, [topic], stale_seconds=10, now=lambda: time.time() + ahead)
     finally:
         ticks.cancel()
         await asyncio.wait([ticks])
