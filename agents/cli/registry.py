@@ -1,13 +1,12 @@
 """`attune registry`: the contract's schemas against a schema registry."""
 
 import asyncio
-import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
 
-from agents.cli import connect, context
+from agents.cli import connect, context, differences
 from agents.errors import AttuneError, UsageError
 from agents.settings import variable
 
@@ -22,7 +21,7 @@ def plan(*, json: AsJson = False) -> None:
     """Show what `publish` would register or set, and what the registry would refuse. Changes nothing."""
     from agents.ops import registry
 
-    _print(_run(registry.compare), json=json, none=f"{_NONE}; nothing to do")
+    differences.show(_run(registry.compare), json=json, none=f"{_NONE}; nothing to do")
 
 
 @app.command(epilog="Example: `attune registry publish`, again after each release")
@@ -35,10 +34,16 @@ def publish(*, json: AsJson = False) -> None:
 
     done = _run(registry.publish)
     if json:
-        context.print_json({"applied": _plain(done.applied), "differences": _plain(done.left), "ok": not done.left})
+        context.print_json(
+            {
+                "applied": differences.plain(done.applied),
+                "differences": differences.plain(done.left),
+                "ok": not done.left,
+            }
+        )
     else:
         typer.echo(f"{len(done.applied)} changes made")
-        _print(done.left, json=False, none=_NONE)
+        differences.show(done.left, json=False, none=_NONE)
     raise typer.Exit(1 if done.left else 0)
 
 
@@ -48,7 +53,7 @@ def check(*, json: AsJson = False) -> None:
     from agents.ops import registry
 
     found = _run(registry.compare)
-    _print(found, json=json, none=_NONE)
+    differences.show(found, json=json, none=_NONE)
     raise typer.Exit(1 if found else 0)
 
 
@@ -75,16 +80,3 @@ def _run(work: Callable[..., Awaitable[Any]]) -> Any:
         raise AttuneError(
             str(error), "see `attune registry plan`, and whether the registry's mode and rules let this user register"
         ) from error
-
-
-def _print(found: Sequence[Any], *, json: bool, none: str) -> None:
-    if json:
-        context.print_json({"differences": _plain(found), "ok": not found})
-        return
-    for difference in found:
-        typer.echo(str(difference))
-    typer.echo(f"{len(found)} differences" if found else none)
-
-
-def _plain(found: Sequence[Any]) -> list[dict[str, Any]]:
-    return [{**dataclasses.asdict(item), "appliable": item.appliable} for item in found]

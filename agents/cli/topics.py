@@ -1,7 +1,6 @@
 """`attune topics`: the topic catalogue against the cluster."""
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agents.cli import context, generated
+from agents.cli import context, differences, generated
 from agents.errors import UsageError
 
 KAFKA_FILE = "topics.sh"
@@ -38,7 +37,7 @@ def plan(*, replication: Replication = None, json: AsJson = False) -> None:
     from agents.ops import topics
 
     found = _run(topics.compare, replication)
-    _print(found, json=json, none="every topic is as the catalogue says; nothing to do")
+    differences.show(found, json=json, none="every topic is as the catalogue says; nothing to do")
 
 
 @app.command(epilog="Example: `attune topics apply`, again after each change of the catalogue")
@@ -49,10 +48,10 @@ def apply(*, replication: Replication = None, json: AsJson = False) -> None:
     done = _run(topics.apply, replication)
     left = _run(topics.compare, replication)
     if json:
-        context.print_json({"applied": _plain(done), "differences": _plain(left), "ok": not left})
+        context.print_json({"applied": differences.plain(done), "differences": differences.plain(left), "ok": not left})
     else:
         typer.echo(f"{len(done)} changes made")
-        _print(left, json=False, none="every topic is as the catalogue says")
+        differences.show(left, json=False, none="every topic is as the catalogue says")
     raise typer.Exit(1 if left else 0)
 
 
@@ -62,7 +61,7 @@ def check(*, replication: Replication = None, json: AsJson = False) -> None:
     from agents.ops import topics
 
     found = _run(topics.compare, replication)
-    _print(found, json=json, none="every topic is as the catalogue says")
+    differences.show(found, json=json, none="every topic is as the catalogue says")
     raise typer.Exit(1 if found else 0)
 
 
@@ -133,16 +132,3 @@ def _run(work: Callable[..., Awaitable[list[Any]]], replication: int | None) -> 
             await admin.close()
 
     return asyncio.run(with_client())
-
-
-def _print(found: list[Any], *, json: bool, none: str) -> None:
-    if json:
-        context.print_json({"differences": _plain(found), "ok": not found})
-        return
-    for difference in found:
-        typer.echo(str(difference))
-    typer.echo(f"{len(found)} differences" if found else none)
-
-
-def _plain(found: list[Any]) -> list[dict[str, Any]]:
-    return [{**dataclasses.asdict(item), "appliable": item.appliable} for item in found]
