@@ -13,6 +13,10 @@ Compaction keeps the last *offset* of a key, not its newest fence.  A late appen
 owner, or with an older fence) makes its keys *suspect* until a newer one follows.  While the append is
 younger than the compaction lag the newer version can still be read and is written again; after that only
 the source knows, and the state is rebuilt from it.
+
+Offsets only grow. So the watermark of a batch says at which offset its owner meant it to stand, and one that stands
+*before* that tells that the topic was made anew, or has lost its end, and was written to by somebody who did not know:
+what is there may look like a changelog and is a part of one.
 """
 
 import dataclasses
@@ -38,22 +42,25 @@ _MARK = struct.Struct(">q16s")
 _NUMBER_BYTES = 8
 _CLAIMED = b"\x01"
 _HIDE_NOTHING = (CLAIM, REBUILT)
-_WATERMARK = struct.Struct(">BqI16s")
+_WATERMARK = struct.Struct(">BqI16sq")
 _OFFSET = struct.Struct(">q")
-_VERSION = 1
+_VERSION = 2
+_ANYWHERE = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Watermark:
-    """The record that ends every batch: how far the state goes, over how many partitions, by whom."""
+    """The record that ends every batch: how far the state goes, over how many partitions, by whom, meant for where."""
 
     position: int
     partitions: int
     owner: bytes
+    place: int = _ANYWHERE
+    """The offset that its owner expected it to get; it may get a greater one."""
 
     def encode(self) -> bytes:
         """Return the bytes of its value."""
-        return _WATERMARK.pack(_VERSION, self.position, self.partitions, self.owner)
+        return _WATERMARK.pack(_VERSION, self.position, self.partitions, self.owner, self.place)
 
     @staticmethod
     def decode(value: bytes) -> "Watermark":
@@ -63,17 +70,21 @@ class Watermark:
                 f"changelog watermark of format {value[:1].hex() or 'empty'} but this release knows format "
                 f"{_VERSION}: start the release that wrote it, or a newer one"
             )
-        _, position, partitions, owner = _WATERMARK.unpack(value)
-        return Watermark(position, partitions, owner)
+        _, position, partitions, owner, place = _WATERMARK.unpack(value)
+        return Watermark(position, partitions, owner, place)
 
 
 def batch(
-    changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes
+    changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes, begins_at: int = 0
 ) -> list[PlainEntry]:
-    """Return the entries of one changelog batch: every changed key once, then the watermark."""
+    """Return the entries of one changelog batch: every changed key once, then the watermark.
+
+    `begins_at` is the offset that its first entry is meant to get.
+    """
     headers = [(FENCE, _MARK.pack(position, owner))]
     entries: list[PlainEntry] = [(key, value, headers) for key, value in changes]
-    entries.append(Entry(WATERMARK, Watermark(position, partitions, owner).encode(), headers))
+    watermark = Watermark(position, partitions, owner, begins_at + len(entries))
+    entries.append(Entry(WATERMARK, watermark.encode(), headers))
     return entries
 
 
@@ -135,6 +146,8 @@ class Restored:
     """Keys whose last append is a late one -> its append time, milliseconds."""
     claims: dict[bytes, None] = dataclasses.field(default_factory=dict)
     """Owners whose claims stand."""
+    misplaced: int = -1
+    """Highest offset of a watermark that was meant for a greater one."""
 
     def scan(self, records: Sequence[Record]) -> list[tuple[bytes, bytes | None]]:
         """Take in a run; return the changes that stand (newest fence of each key), in order."""
@@ -151,7 +164,7 @@ class Restored:
             elif suspects:
                 suspects.pop(key, None)
             if key.startswith(OWN):
-                self._take_own(key, value)
+                self._take_own(key, value, record.offset)
                 continue
             known = fences.get(key)
             if known is None:
@@ -175,10 +188,13 @@ class Restored:
             self.owner = owner
         return later
 
-    def _take_own(self, key: bytes, value: bytes | None) -> None:
+    def _take_own(self, key: bytes, value: bytes | None, offset: int) -> None:
         """Take in what the changelog says of itself."""
         if key == WATERMARK:
-            self.partitions = Watermark.decode(value or b"").partitions
+            watermark = Watermark.decode(value or b"")
+            self.partitions = watermark.partitions
+            if offset < watermark.place:
+                self.misplaced = offset
         elif key == REBUILT:
             self.whole_from = int(_OFFSET.unpack(value or b"")[0])
         elif value is None:

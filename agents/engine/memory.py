@@ -107,6 +107,13 @@ class MemoryLog:
         ]
         self._records[place] = kept + records[clean:]
 
+    def lose(self, topic: str, partition: int, end: int) -> None:
+        """Lose what lies at `end` and behind, as an unclean leader does; from 0 on, as a topic that is made anew."""
+        place = (topic, partition)
+        self._begins[place] = min(self._begins.get(place, 0), end)
+        self._ends[place] = min(self._ends.get(place, 0), end)
+        self._records[place] = [record for record in self._records[place] if record.offset < end]
+
     def truncate(self, topic: str, partition: int, begin: int) -> None:
         """Delete what lies before `begin`, as retention does."""
         place = (topic, partition)

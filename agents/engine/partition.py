@@ -242,7 +242,9 @@ class Partition:
             self._slots.release()
 
     async def _write_changelog(self, topic: str, outcome: Outcome) -> None:
-        entries = changelog.batch(outcome.changes, outcome.position, self._source_count, self.owner)
+        entries = changelog.batch(
+            outcome.changes, outcome.position, self._source_count, self.owner, self.changelog_next
+        )
         base = await self._log.append(topic, self.number, entries)
         if base != self.changelog_next:
             raise ForeignAppend(

@@ -66,13 +66,14 @@ async def restore(
         return _stateless(job, number, committed, await log.bounds(job.source, number))
     topic = job.changelog
     _refuse_partitions(job, await log.partitions(topic), counts[job.source])
-    if kept is not None and (await log.bounds(topic, number)).end < kept.changelog_next:
-        kept = None  # the changelog that it came from is gone: what a cold restore says of that counts
     owned, found = _begin(job, kept)
     unwritten: dict[bytes, None] = {}
     """Keys whose state in the changelog is wrong, until a claim has written all of them."""
     rebuilt = False
     for _ in range(_ATTEMPTS):
+        if (await log.bounds(topic, number)).end < found.next_offset:  # what was read is gone: what is there now counts
+            kept, rebuild, rebuilt = None, rebuild or rebuilt, False
+            owned, found = _begin(job, None)
         begin = await _scan(log, topic, number, found, owned.table, progress)
         if kept is not None and found.suspects:
             kept = None
@@ -88,8 +89,8 @@ async def restore(
             unwritten |= dict.fromkeys((*found.fences, *owned.table))
             rebuild, rebuilt = False, True
         else:
-            if kept is None and not rebuilt:
-                _refuse_unless_whole(topic, number, begin, found)
+            if not rebuilt:
+                _refuse_unless_whole(topic, number, begin if kept is None else 0, found)
             _refuse_unless_sound(job, number, found, committed, source, counts)
             owned.position = found.position
         unwritten |= dict.fromkeys(found.hidden)
@@ -125,6 +126,12 @@ def _refuse_unless_whole(topic: str, number: int, begin: int, found: changelog.R
             f"{topic}/{number} begins at {begin}, but its records from {found.whole_from} on are needed: they "
             f"were deleted, which compaction does not do; see that its cleanup.policy is compact, and rebuild "
             f"the state from the source (worker option --rebuild)"
+        )
+    if found.misplaced >= found.whole_from:
+        raise Refused(
+            f"{topic}/{number}: what stands at offset {found.misplaced} was meant for a later one: while a worker "
+            f"wrote to it, the topic was deleted and made anew, or lost its end; states are missing: rebuild the "
+            f"state from the source (worker option --rebuild)"
         )
 
 
@@ -255,7 +262,7 @@ async def _append_claim(
     topic = job.changelog
     owner = changelog.successor(found.owner)
     for part in _parts([*changes, changelog.claim(owner)], job.max_batch_bytes):
-        entries = changelog.batch(part, found.position, partitions, owner)
+        entries = changelog.batch(part, found.position, partitions, owner, found.next_offset)
         base = await log.append(topic, number, entries)
         if base != found.next_offset:
             logger.warning("%s/%d: appended at %d, expected %d; reading again", topic, number, base, found.next_offset)

@@ -21,6 +21,7 @@ from faust.types import TP
 from faust.types.tuples import Message
 
 from agents.engine.errors import Superseded
+from agents.engine.fetches import Fetches
 from agents.engine.worker import Engine
 
 logger = logging.getLogger(__name__)
@@ -108,10 +109,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._source: str = self._engine.job.source
         self._engine.bind(self, self.app.engine_options.on_fatal)
         self._read_offset = _NoReadOffsets()
-        self._serial = 0
-        self._held: set[TP] = set()
-        self._between_fetches = asyncio.Condition()
-        self._idle = True
+        self._fetches = Fetches()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -122,20 +120,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self.wait(cast("Any", self.can_resume_flow))
         generation = self.app.consumer_generation_id
         active = self._get_active_partitions()
-        wanted = {tp for tp in active if self._engine.wants(tp.partition) and tp not in self._held}
+        wanted = {tp for tp in active if self._engine.wants(tp.partition) and tp.partition not in self._fetches.held}
         if not wanted:
             await self.sleep(_BUSY_FETCH_SECONDS)
             return
         all_in = len(wanted) == len(active)
-        self._serial += 1
-        serial = self._serial
-        self._idle = False
-        try:
+        with self._fetches.one() as serial:
             fetched = await self._getmany(wanted, timeout if all_in else _BUSY_FETCH_SECONDS)
-        finally:
-            self._idle = True
-            async with self._between_fetches:
-                self._between_fetches.notify_all()
         if not self.flow_active or generation != self.app.consumer_generation_id:
             return
         for tp, records in fetched.items():
@@ -183,13 +174,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def rewind(self, positions: Mapping[int, int]) -> int:
         """Seek; return the serial number of the last run that was fetched before."""
         tps = {TP(self._source, number): offset for number, offset in positions.items()}
-        self._held.update(tps)
-        async with self._between_fetches:
-            await self._between_fetches.wait_for(lambda: self._idle)
-        if tps:
-            await self._thread.seek_wait(tps)
-        self._held.difference_update(tps)
-        return self._serial
+
+        async def seek() -> None:
+            if tps:
+                await self._thread.seek_wait(tps)
+
+        return await self._fetches.rewind(positions, seek)
 
     async def committed(self, partition: int) -> int | None:
         """Return the group's committed offset of a partition of the source."""

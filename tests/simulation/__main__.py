@@ -22,10 +22,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run only this one and print its trace")
     parser.add_argument("--mutant", choices=_BY_NAME, help="take this safeguard out of the engine")
+    parser.add_argument("--losing", action="store_true", help="changelogs are deleted, or lose their end, too")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     given = parser.parse_args()
     if given.seed is not None:
-        return _show(given.seed, given.mutant)
+        return _show(given.seed, given.mutant, given.losing)
     started = time.monotonic()
     chunks = [
         range(at, min(at + _CHUNK, given.first + given.seeds))
@@ -33,7 +34,7 @@ def main() -> int:
     ]
     wrong = 0
     with ProcessPoolExecutor(given.jobs) as pool:
-        for told in pool.map(_several, chunks, repeat(given.mutant)):
+        for told in pool.map(_several, chunks, repeat(given.mutant), repeat(given.losing)):
             wrong += len(told)
             print(*told, sep="\n", end="\n" if told else "", flush=True)
     seconds = time.monotonic() - started
@@ -41,20 +42,20 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _several(seeds: range, mutant: str | None) -> list[str]:
+def _several(seeds: range, mutant: str | None, losing: bool) -> list[str]:
     """Return in one line each what is wrong with some seeds."""
     found = []
     for seed in seeds:
         try:
-            _run(seed, mutant)
+            _run(seed, mutant, losing)
         except Wrong as error:
             found.append(str(error).splitlines()[0])
     return found
 
 
-def _show(seed: int, mutant: str | None) -> int:
+def _show(seed: int, mutant: str | None, losing: bool) -> int:
     try:
-        world = _run(seed, mutant)
+        world = _run(seed, mutant, losing)
     except Wrong as error:
         print(error)
         return 1
@@ -63,13 +64,13 @@ def _show(seed: int, mutant: str | None) -> int:
     return 0
 
 
-def _run(seed: int, mutant: str | None) -> World:
+def _run(seed: int, mutant: str | None, losing: bool) -> World:
     if mutant is None:
-        world = World(seed)
+        world = World(seed, losing=losing)
         world.run()
         return world
     with _BY_NAME[mutant]():
-        return _run(seed, None)
+        return _run(seed, None, losing)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,15 @@ class Cluster:
         """Answer nobody for a while."""
         self._stands_until = self._loop.time() + seconds
 
+    def lose(self, topic: str, partition: int, *, younger_than: float | None) -> None:
+        """Lose a topic's partition, which is there again at once, or only what was appended in the last seconds."""
+        end = 0
+        if younger_than is not None:
+            limit = self.now_ms() - int(younger_than * 1_000)
+            kept = [one for one in self.store.between(topic, partition, 0, 2**62) if one.timestamp <= limit]
+            end = kept[-1].offset + 1 if kept else 0
+        self.store.lose(topic, partition, end)
+
     async def travel(self) -> None:
         """Wait until a request has been to the brokers and back."""
         if self.closed:

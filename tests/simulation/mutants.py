@@ -7,6 +7,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from agents.engine import changelog, fold, partition, restore, worker
+from agents.engine.fetches import Fetches
 from tests.simulation import judge
 from tests.simulation.cluster import Client
 from tests.simulation.world import World
@@ -69,6 +70,11 @@ def no_fence() -> Iterator[None]:
 def late_appends_not_told() -> contextlib.AbstractContextManager[Any]:
     """A restore takes the newest fence of each key, and does not ask what compaction makes of a late append."""
     return patch.object(changelog.Restored, "suspects", property(lambda _: {}, lambda *_: None))
+
+
+def loss_not_told() -> contextlib.AbstractContextManager[Any]:
+    """A restore does not ask whether a batch was meant for a later offset than it has."""
+    return patch.object(changelog.Restored, "misplaced", property(lambda _: -1, lambda *_: None))
 
 
 @contextlib.contextmanager
@@ -162,6 +168,17 @@ def runs_from_before() -> contextlib.AbstractContextManager[Any]:
     return patch.object(worker.Engine, "admit", lambda self, _serial: setattr(self, "_barrier", -1))
 
 
+def seeks_at_once() -> contextlib.AbstractContextManager[Any]:
+    """A second seek does not wait for the first."""
+    original = Fetches.rewind
+
+    async def rewind(self: Any, *args: Any) -> int:
+        self._seeking = asyncio.Lock()
+        return await original(self, *args)
+
+    return patch.object(Fetches, "rewind", rewind)
+
+
 def no_rollback() -> contextlib.AbstractContextManager[Any]:
     """What a record changed before it raised stays changed."""
     return patch.object(fold.StateTable, "rollback", lambda self: self._dirty.clear())
@@ -199,6 +216,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     changelog_before_outputs,
     last_writer_wins,
     late_appends_not_told,
+    loss_not_told,
     no_fence,
     no_claim,
     no_owner_numbers,
@@ -210,6 +228,10 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     committed_too_soon,
     outputs_overtake,
     runs_from_before,
+    seeks_at_once,
     no_rollback,
     policy_from_outside,
 )
+
+LOSING: Final = (loss_not_told, seeks_at_once)
+"""Those that are looked for where changelogs are lost, too."""

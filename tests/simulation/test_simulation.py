@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.simulation.loop import PROCESS, Loop, Process, Restless
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants import LOSING, MUTANTS, Mutant
 from tests.simulation.world import World, Wrong
 
-SEEDS, CHUNK = 300, 50
+SEEDS, LOSING_SEEDS, CHUNK = 300, 150, 50
 """What CI runs; `python -m tests.simulation --seeds 100000` runs more of them."""
 
 SEARCHED = 400
@@ -21,6 +21,7 @@ FOUND_BY = {
     "no_repairs": 357,
     "clock_of_its_own": 118,
     "compaction_ignored": 90,
+    "seeks_at_once": 421,
 }
 """Seeds that find the mutants which few seeds find; where the simulation has changed, look for others."""
 
@@ -32,13 +33,20 @@ def test_no_seed_breaks_a_promise(first: int) -> None:
         World(seed).run()
 
 
+@pytest.mark.parametrize("first", range(0, LOSING_SEEDS, CHUNK))
+def test_a_changelog_that_is_lost_is_told(first: int) -> None:
+    """It is deleted and made anew, or loses its end, whoever writes to it: refused with the remedy, which heals it."""
+    for seed in range(first, first + CHUNK):
+        World(seed, losing=True).run()
+
+
 def killer(mutant: Mutant) -> Wrong | None:
     """Return what the first seed says that finds a mutant."""
     pinned = FOUND_BY.get(mutant.__name__, 0)
     for seed in chain([pinned], range(SEARCHED)):
         try:
             with mutant():
-                World(seed).run()
+                World(seed, losing=mutant in LOSING).run()
         except Wrong as error:
             return error
     return None

@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Callable, Mapping
 
 from agents.engine.errors import Superseded
+from agents.engine.fetches import Fetches
 from agents.engine.job import Job
 from agents.engine.records import Record
 from agents.engine.worker import Engine
@@ -31,10 +32,11 @@ class Worker:
         latency: Callable[[], float],
         on_fatal: Callable[["Worker", BaseException], None],
         skew_ms: int = 0,
+        rebuild: bool = False,
     ) -> None:
         self.process = Process(name)
         self.client = Client(cluster, name, states=job.changelog or "", skew_ms=skew_ms)
-        self.engine = Engine(job, self.client)
+        self.engine = Engine(job, self.client, rebuild=rebuild)
         self.leaving = False
         self._job = job
         self._loop = loop
@@ -45,10 +47,7 @@ class Worker:
         self.generation = 0
         self._owned: list[int] = []
         self._positions: dict[int, int] = {}
-        self._held: set[int] = set()
-        self._serial = 0
-        self._idle = True
-        self._between_fetches = asyncio.Condition()
+        self._fetches = Fetches()
         self._buffer: asyncio.Queue[tuple[int, list[Record], int]] = asyncio.Queue()
         self._committed: dict[int, int] = {}
 
@@ -111,17 +110,13 @@ class Worker:
             wanted = [
                 (number, position)
                 for number, position in sorted(self._positions.items())
-                if number not in self._held and self.engine.wants(number)
+                if number not in self._fetches.held and self.engine.wants(number)
             ]
             if not wanted:
                 continue
-            self._serial += 1
-            serial, generation = self._serial, self.generation
-            self._idle = False
-            await self._cluster.travel()
-            self._idle = True
-            async with self._between_fetches:
-                self._between_fetches.notify_all()
+            generation = self.generation
+            with self._fetches.one() as serial:
+                await self._cluster.travel()
             if generation != self.generation:
                 continue
             for number, position in wanted:
@@ -165,11 +160,10 @@ class Worker:
 
     async def rewind(self, positions: Mapping[int, int]) -> int:
         """See `agents.engine.worker.Source`."""
-        self._held.update(positions)
-        async with self._between_fetches:
-            await self._between_fetches.wait_for(lambda: self._idle)
-        if positions:
-            await asyncio.sleep(self._latency())
-        self._positions.update(positions)
-        self._held.difference_update(positions)
-        return self._serial
+
+        async def seek() -> None:
+            if positions:
+                await asyncio.sleep(self._latency())
+            self._positions.update(positions)
+
+        return await self._fetches.rewind(positions, seek)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents.engine import changelog
+from agents.engine.errors import Refused
 from agents.engine.job import Job
 from agents.engine.records import PlainEntry
 from agents.engine.restore import restore
@@ -35,6 +36,10 @@ class World:
 
     seed: int
     the_job: Job = dataclasses.field(default_factory=judge.job)
+    losing: bool = False
+    """Whether changelogs are lost, too, or lose their end."""
+    lost: bool = False
+    """Whether one was."""
     rng: random.Random = dataclasses.field(init=False)
     loop: Loop = dataclasses.field(init=False)
     cluster: Cluster = dataclasses.field(init=False)
@@ -93,6 +98,7 @@ class World:
         return (
             f"seed {self.seed}: {what}\ntroubles: {', '.join(self.troubles) or 'none'}\n{trace}\n"
             f"seed {self.seed}: {what}\nagain: python -m tests.simulation --seed {self.seed}"
+            f"{' --losing' if self.losing else ''}"
         )
 
     # -- the run
@@ -165,7 +171,7 @@ class World:
 
     # -- processes, and what happens to them
 
-    def start_worker(self) -> None:
+    def start_worker(self, *, rebuild: bool = False) -> None:
         """Start one more process."""
         self.started += 1
         rng = random.Random(self.rng.random())
@@ -179,6 +185,7 @@ class World:
             latency=lambda: rng.choice(latencies),
             on_fatal=self._on_fatal,
             skew_ms=self.rng.choice((0, 0, -HOUR_MS, HOUR_MS)),
+            rebuild=rebuild,
         )
         self.workers[worker.name] = worker
         self.cluster.say("world", f"starts {worker.name}")
@@ -198,7 +205,14 @@ class World:
 
     def _on_fatal(self, worker: Worker, error: BaseException) -> None:
         self.cluster.say(worker.name, f"ends: {error}")
+        if self._is_told_of_the_loss(error):
+            self.kill(worker)
+            self.start_worker(rebuild=True)  # as it says
+            return
         self.wrong.append(f"{worker.name} ended by itself: {type(error).__name__}: {error}")
+
+    def _is_told_of_the_loss(self, error: BaseException) -> bool:
+        return self.lost and isinstance(error, Refused) and "--rebuild" in str(error)
 
     async def _trouble(self) -> None:
         kinds = (
@@ -214,7 +228,7 @@ class World:
             "zombie",
             "zombie",
         )
-        kind = self.rng.choice(kinds)
+        kind = self.rng.choice((*kinds, *["lose"] * len(kinds)) if self.losing else kinds)
         self.troubles.append(kind)
         worker = self.rng.choice(list(self.workers.values())) if self.workers else None
         if kind == "kill" and worker is not None:
@@ -225,6 +239,8 @@ class World:
             await self._zombie(worker)
         elif kind == "freeze" and worker is not None:
             await self._freeze([worker], self._seconds(1.0, 8.0, 15.0, 40.0, 150.0))
+        elif kind == "lose":
+            await self._lose(worker)
         elif kind == "stand still":
             seconds = self.rng.choice((2.0, 12.0, 45.0))
             self.cluster.say("world", f"brokers stand still for {seconds:.0f} s")
@@ -272,6 +288,20 @@ class World:
             await self._pause(self.rng.choice((0.0, 200.0)))
             self.kill_all()
             self.start_worker()
+
+    async def _lose(self, worker: Worker | None) -> None:
+        """Lose a changelog, while its owner writes to it, or it is dead, or has an append on the wire."""
+        if worker is not None and self.rng.random() < 0.5:
+            await asyncio.wait([worker.client.watch(_has_states)], timeout=10)
+        if worker is not None and self.rng.random() < 0.3 and worker.name in self.workers:
+            self.kill(worker, late=self.rng.choice((0.01, 3.0)))
+            self.start_worker()
+        number = self.rng.randrange(len(self.entries))
+        younger_than = self.rng.choice((None, 0.2, 5.0))
+        self.cluster.say("world", f"loses changelog/{number}, what is younger than {younger_than} s")
+        self.lost = True
+        self.cluster.lose(CHANGELOG, number, younger_than=younger_than)
+        await self._pause(self.rng.choice((0.0, 5.0)))
 
     async def _freeze(self, workers: Sequence[Worker], seconds: float) -> None:
         names = ", ".join(worker.name for worker in workers)
@@ -338,9 +368,14 @@ class World:
         counts = {SOURCE: len(self.entries), **judge.OUTPUTS}
         reader = Client(self.cluster, "judge")
         for number, expected in enumerate(self.expected):
-            owned = await restore(
-                self.the_job, reader, number, committed=self.group.committed.get(number), counts=counts
-            )
+            try:
+                owned = await restore(
+                    self.the_job, reader, number, committed=self.group.committed.get(number), counts=counts
+                )
+            except Refused as error:
+                if not self._is_told_of_the_loss(error):
+                    raise
+                continue
             found = judge.differences(expected.states, _states(owned.table))
             assert not found, f"a restore of partition {number} finds that {found}"
             assert owned.position == len(self.entries[number]) - 1, f"a restore of {number} ends at {owned.position}"
@@ -378,10 +413,3 @@ class _Trace(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         process = PROCESS.get()
         self._cluster.say("-" if process is None else process.name, record.getMessage())
-
-
-def run(seed: int, **changes: Any) -> World:
-    """Run a seed; `changes` are of the job. Raises Wrong."""
-    world = World(seed, judge.job(**changes))
-    world.run()
-    return world

@@ -63,8 +63,7 @@ async def test_a_kept_state_does_not_outlive_its_changelog() -> None:
     counting.fill(log, 50, seed=6)
     first = await run_to_end(log)
     kept = Owned(first.partition.table, first.partition.durable, first.partition.changelog_next)
-    log._records[CHANGELOG, 0] = []
-    log._ends[CHANGELOG, 0] = 0
+    log.lose(CHANGELOG, 0, 0)
     final = await counting.restored(log, counting.job(), None, kept=kept)
     assert final.position == -1
     assert len(final.table) == 0
@@ -92,6 +91,28 @@ async def test_a_changelog_that_lost_its_beginning_is_refused() -> None:
     log.truncate(CHANGELOG, 0, end + 5)
     with pytest.raises(Refused, match="deleted"):
         await counting.restored(log, job, 200)
+
+
+@pytest.mark.parametrize("lost", ["all", "the end"])
+async def test_a_changelog_that_was_made_anew_under_its_owner_is_refused(lost: str) -> None:
+    """A batch lands where less stands than its owner knew: what is there is no whole state, whatever was committed.
+
+    So is a changelog whose end was lost. A rebuild heals both.
+    """
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12, keys=20)
+    job = counting.job(max_batch_records=10)
+    end = (await run_to_end(log, job)).partition.changelog_next
+    left = 0 if lost == "all" else end - 3
+    owner = changelog.Watermark.decode(log._records[CHANGELOG, 0][-1].value or b"").owner
+    log.lose(CHANGELOG, 0, left)
+    log.append_now(CHANGELOG, 0, changelog.batch([(b"key-1", b'{"count": 1, "sum": 1}')], 99, 1, owner, end))
+    with pytest.raises(Refused, match=r"made anew, or lost its end.*--rebuild"):
+        await counting.restored(log, job, 100)
+    expected, _ = counting.sequential(log, job)
+    await counting.restored(log, job, 100, rebuild=True)
+    again = await counting.restored(log, job, 100)
+    assert {key: again.table.at_rest(key) for key in again.table} == expected
 
 
 class Mortal(MemoryLog):
