@@ -73,6 +73,8 @@ class Job:
     """How long a revocation waits for what is in flight before it abandons it."""
     send_seconds: float = 30.0
     """A send that is unacknowledged for so long is abandoned together with its producer."""
+    confirm_seconds: float = 30.0
+    """A log that seems to have lost its end is looked at for so long before that is believed."""
     retain_seconds: float = 600.0
     """A cleanly drained state is kept this long after a revocation."""
     compaction_lag_ms: int = 300_000

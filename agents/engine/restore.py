@@ -63,47 +63,142 @@ async def restore(
     """
     progress = progress or Restores()
     if job.changelog is None:
-        return _stateless(job, number, committed, await log.bounds(job.source, number))
-    topic = job.changelog
-    _refuse_partitions(job, await log.partitions(topic), counts[job.source])
-    owned, found = _begin(job, kept)
-    unwritten: dict[bytes, None] = {}
+        return await _stateless(job, log, number, committed)
+    _refuse_partitions(job, await log.partitions(job.changelog), counts[job.source])
+    return await _Restoring(job, log, number, committed, counts, kept, rebuild, progress).run()
+
+
+@dataclasses.dataclass(slots=True)
+class _Restoring:
+    """One restore: what was asked, and how far it is."""
+
+    job: Job
+    log: Log
+    number: int
+    committed: int | None
+    counts: dict[str, int]
+    kept: Owned | None
+    rebuild: bool
+    progress: Restores
+    owned: Owned = dataclasses.field(init=False)
+    found: changelog.Restored = dataclasses.field(init=False)
+    unwritten: dict[bytes, None] = dataclasses.field(default_factory=dict)
     """Keys whose state in the changelog is wrong, until a claim has written all of them."""
-    rebuilt = False
-    for _ in range(_ATTEMPTS):
-        if (await log.bounds(topic, number)).end < found.next_offset:  # what was read is gone: what is there now counts
-            kept, rebuild, rebuilt = None, rebuild or rebuilt, False
-            owned, found = _begin(job, None)
-        begin = await _scan(log, topic, number, found, owned.table, progress)
-        if kept is not None and found.suspects:
-            kept = None
-            owned, found = _begin(job, None)
-            begin = await _scan(log, topic, number, found, owned.table, progress)
-        source = await log.bounds(job.source, number)  # after the scan: whoever went on has read it further
-        if found.suspects and not await _append_claim(
-            job, log, number, found, found.partitions or counts[job.source], []
-        ):
-            continue  # where it was accepted it has told the clock of the brokers, by which suspects are old or young
-        if rebuild or found.lost_to_compaction(log.now_ms(), job.compaction_lag_ms - 60_000):
-            await _rebuild(job, log, number, found, owned, source, counts, committed, progress)
-            unwritten |= dict.fromkeys((*found.fences, *owned.table))
-            rebuild, rebuilt = False, True
+    rebuilt: bool = False
+    end: int = 0
+    """What is known of the changelog's end: an append was told to stand before it."""
+
+    def __post_init__(self) -> None:
+        self.owned, self.found = _begin(self.job, self.kept)
+
+    async def run(self) -> Owned:
+        """Read, repair and claim until nobody else appends in between."""
+        for _ in range(_ATTEMPTS):
+            if await self._settle():
+                self.owned.changelog_next, self.owned.owner = self.found.next_offset, self.found.owner
+                return self.owned
+        raise Refused(
+            f"{self.job.changelog}/{self.number}: other processes keep appending; see who else runs job "
+            f"{self.job.name} outside its group"
+        )
+
+    async def _settle(self) -> bool:
+        """Go through it once; return False if somebody has appended, so that it must be read again."""
+        job, number = self.job, self.number
+        begin = await self._read()
+        owned, found = self.owned, self.found
+        if not self.rebuild and not self.rebuilt:
+            _refuse_unless_whole(job, number, begin, found)
+        # An accepted claim tells the clock of the brokers, by which suspects are old or young. And it tells that the
+        # end that was read is the end: a leader that was cut off from its followers gives out an older one.
+        behind = (self.committed or 0) > found.position + 1
+        if (found.suspects or behind) and not await self._claim(found.partitions or self.counts[job.source], []):
+            return False
+        source = await _bounds(job, self.log, job.source, number, max(found.position + 1, self.committed or 0))
+        if self.rebuild or found.lost_to_compaction(self.log.now_ms(), job.compaction_lag_ms - 60_000):
+            await _rebuild(job, self.log, number, found, owned, source, self.counts, self.committed, self.progress)
+            self.unwritten |= dict.fromkeys((*found.fences, *owned.table))
+            self.rebuild, self.rebuilt = False, True
         else:
-            if not rebuilt:
-                _refuse_unless_whole(topic, number, begin if kept is None else 0, found)
-            _refuse_unless_sound(job, number, found, committed, source, counts)
+            _refuse_unless_sound(job, number, found, self.committed, source, self.counts)
             owned.position = found.position
-        unwritten |= dict.fromkeys(found.hidden)
-        repairs: Changes = [(key, owned.table.at_rest(key)) for key in unwritten]
-        if rebuilt:
+        self.unwritten |= dict.fromkeys(found.hidden)
+        repairs: Changes = [(key, owned.table.at_rest(key)) for key in self.unwritten]
+        if self.rebuilt:
             repairs.append(changelog.rebuilt_from(found.next_offset))
         former = [changelog.unclaim(owner) for owner in found.claims]  # last: they tell what the repairs are for
-        if await _append_claim(job, log, number, found, counts[job.source], [*repairs, *former]):
-            owned.changelog_next, owned.owner = found.next_offset, found.owner
-            return owned
-    raise Refused(
-        f"{topic}/{number}: other processes keep appending; see who else runs job {job.name} outside its group"
-    )
+        return await self._claim(self.counts[job.source], [*repairs, *former])
+
+    async def _read(self) -> int:
+        """Read what is new in the changelog; return the first offset that must be there for it to be whole."""
+        job, topic = self.job, self.job.changelog or ""
+        bounds = await _bounds(job, self.log, topic, self.number, max(self.end, self.found.next_offset))
+        if bounds.end < self.found.next_offset:
+            self._begin_anew()  # what was read is gone: what is there now counts
+        begin = await self._scan(topic)
+        if self.kept is not None and self.found.suspects:
+            self._begin_anew()
+            begin = await self._scan(topic)
+        return begin if self.kept is None else 0
+
+    async def _scan(self, topic: str) -> int:
+        """Take in what is new, to the end; return the first offset that the changelog still has.
+
+        Whoever appends meanwhile lets compaction take away what was still to be read: only a scan that has found the
+        end has found everything.
+        """
+        found, progress, log, number = self.found, self.progress, self.log, self.number
+        before, start = progress.records_done, None
+        while True:
+            bounds = await _bounds(self.job, log, topic, number, self.end)
+            if start is None:
+                start = max(found.next_offset, bounds.begin)
+            if found.next_offset >= bounds.end:
+                break
+            progress.records += bounds.end - max(found.next_offset, bounds.begin)
+            async for records in log.read(topic, number, max(found.next_offset, bounds.begin), bounds.end):
+                self.owned.table.load(found.scan(records))
+                progress.records_done = before + found.next_offset - start
+            found.next_offset = bounds.end
+            progress.records_done = before + bounds.end - start
+        self.owned.table.rollback()
+        return bounds.begin
+
+    def _begin_anew(self) -> None:
+        self.kept, self.rebuild, self.rebuilt = None, self.rebuild or self.rebuilt, False
+        self.owned, self.found = _begin(self.job, None)
+
+    async def _claim(self, partitions: int, changes: Changes) -> bool:
+        """Append who owns the partition now, behind changes; return False if somebody appended in the meantime."""
+        job, number, found = self.job, self.number, self.found
+        topic = job.changelog or ""
+        owner = changelog.successor(found.owner)
+        for part in _parts([*changes, changelog.claim(owner)], job.max_batch_bytes):
+            entries = changelog.batch(part, found.position, partitions, owner, found.next_offset)
+            base = await self.log.append(topic, number, entries)
+            self.end = base + len(entries)
+            if base != found.next_offset:
+                words = "%s/%d: appended at %d, expected %d; reading again"
+                logger.warning(words, topic, number, base, found.next_offset)
+                return False
+            found.next_offset = self.end
+        found.owner = owner
+        found.claims[owner] = None
+        return True
+
+
+async def _bounds(job: Job, log: Log, topic: str, number: int, needed: int) -> Bounds:
+    """Return the bounds of a log that must go up to an offset.
+
+    If they do not, ask for a while: a leader that was cut off tells an older end until its clients know the new one.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + job.confirm_seconds
+    while True:
+        bounds = await log.bounds(topic, number)
+        if bounds.end >= needed or loop.time() >= deadline:
+            return bounds
+        await asyncio.sleep(job.retry_seconds)
 
 
 def _begin(job: Job, kept: Owned | None) -> tuple[Owned, changelog.Restored]:
@@ -120,7 +215,8 @@ def _refuse_partitions(job: Job, found: int, wanted: int) -> None:
     raise Refused(f"{job.changelog} has {found} partitions and {job.source} has {wanted}: they must be equal; {remedy}")
 
 
-def _refuse_unless_whole(topic: str, number: int, begin: int, found: changelog.Restored) -> None:
+def _refuse_unless_whole(job: Job, number: int, begin: int, found: changelog.Restored) -> None:
+    topic = job.changelog
     if begin > found.whole_from:
         raise Refused(
             f"{topic}/{number} begins at {begin}, but its records from {found.whole_from} on are needed: they "
@@ -135,7 +231,8 @@ def _refuse_unless_whole(topic: str, number: int, begin: int, found: changelog.R
         )
 
 
-def _stateless(job: Job, number: int, committed: int | None, source: Bounds) -> Owned:
+async def _stateless(job: Job, log: Log, number: int, committed: int | None) -> Owned:
+    source = await _bounds(job, log, job.source, number, committed or 0)
     resume = source.begin if committed is None else committed
     if not source.begin <= resume <= source.end:
         raise Refused(
@@ -148,31 +245,6 @@ def _stateless(job: Job, number: int, committed: int | None, source: Bounds) -> 
 
 def _never(_: object) -> bytes:
     raise EngineError("this job keeps no state: it has no changelog")
-
-
-async def _scan(
-    log: Log, topic: str, number: int, found: changelog.Restored, table: StateTable, progress: Restores
-) -> int:
-    """Take in what is new, to the end; return the first offset that the changelog still has.
-
-    Whoever appends meanwhile lets compaction take away what was still to be read: only a scan that has found the end
-    has found everything.
-    """
-    before, start = progress.records_done, None
-    while True:
-        bounds = await log.bounds(topic, number)
-        if start is None:
-            start = max(found.next_offset, bounds.begin)
-        if found.next_offset >= bounds.end:
-            break
-        progress.records += bounds.end - max(found.next_offset, bounds.begin)
-        async for records in log.read(topic, number, max(found.next_offset, bounds.begin), bounds.end):
-            table.load(found.scan(records))
-            progress.records_done = before + found.next_offset - start
-        found.next_offset = bounds.end
-        progress.records_done = before + bounds.end - start
-    table.rollback()
-    return bounds.begin
 
 
 def _refuse_unless_sound(
@@ -252,25 +324,6 @@ async def _rebuild(
                 await asyncio.sleep(job.retry_seconds)
     found.position = max(found.position, owned.position)
     found.fences |= dict.fromkeys((*found.fences, *owned.table), found.position)
-
-
-async def _append_claim(
-    job: Job, log: Log, number: int, found: changelog.Restored, partitions: int, changes: Changes
-) -> bool:
-    """Append who owns the partition now, behind changes; return False if somebody appended in the meantime."""
-    assert job.changelog is not None
-    topic = job.changelog
-    owner = changelog.successor(found.owner)
-    for part in _parts([*changes, changelog.claim(owner)], job.max_batch_bytes):
-        entries = changelog.batch(part, found.position, partitions, owner, found.next_offset)
-        base = await log.append(topic, number, entries)
-        if base != found.next_offset:
-            logger.warning("%s/%d: appended at %d, expected %d; reading again", topic, number, base, found.next_offset)
-            return False
-        found.next_offset = base + len(entries)
-    found.owner = owner
-    found.claims[owner] = None
-    return True
 
 
 def _parts(repairs: Changes, most_bytes: int) -> Iterator[Changes]:

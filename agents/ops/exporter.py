@@ -89,6 +89,11 @@ class Exporter(Collector):
         """Name no family beforehand: the registry need not look at the cluster to register this."""
         return ()
 
+    @property
+    def follows(self) -> bool:
+        """Whether outputs that come from now on are counted."""
+        return bool(self._next)
+
     def _own(self, *, up: bool) -> Iterator[Metric]:
         yield GaugeMetricFamily("attune_exporter_up", "1 while the newest look at the cluster succeeded.", value=up)
         yield GaugeMetricFamily(

@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agents.errors import AttuneError
@@ -33,11 +33,20 @@ rootLogger.appenderRef.out.ref = out
 class KafkaServer:
     """A broker whose data, configuration and log stand under `home`; it keeps its ports across restarts."""
 
-    def __init__(self, home: Path, *, overrides: Mapping[str, str] | None = None) -> None:
-        """Take the folder; `overrides` are server properties."""
+    def __init__(
+        self,
+        home: Path,
+        *,
+        overrides: Mapping[str, str] | None = None,
+        jvm: Sequence[str] = (),
+        cluster: str | None = None,
+    ) -> None:
+        """Take the folder; `overrides` are server properties, `jvm` options, `cluster` the id that nodes share."""
         self.home = home.resolve()
         self.log = self.home / "kafka.log"
         self._overrides = dict(overrides or {})
+        self._jvm = (*_JVM, *jvm)
+        self._cluster = cluster or cluster_id()
 
     @property
     def mark(self) -> str:
@@ -46,25 +55,33 @@ class KafkaServer:
 
     def start(self, port: int, controller_port: int, *, attached: bool) -> int:
         """Start on these ports and wait until it answers; return the process id."""
+        pid = self.launch(port, controller_port, attached=attached)
+        self.wait(pid, port)
+        return pid
+
+    def wait(self, pid: int, port: int) -> None:
+        """Wait until it answers, which it does once most of its cluster's controllers are there."""
+        process.wait_ready("Kafka", pid, lambda: answers(port), self.log, seconds=_READY_SECONDS)
+
+    def launch(self, port: int, controller_port: int, *, attached: bool) -> int:
+        """Start on these ports and return the process id, without waiting."""
         with made(self.home):
             (self.home / "log4j2.properties").write_text(_LOG4J)
             Path(self.mark).write_text(self._properties(port, controller_port))
         classes = os.pathsep.join(str(jar) for jar in jars.class_path())
         java = [
             str(jars.java()),
-            *_JVM,
+            *self._jvm,
             f"-Dlog4j2.configurationFile={self.home / 'log4j2.properties'}",
             "-cp",
             classes,
         ]
         if not (self.home / "data" / "meta.properties").exists():
             self._format(java)
-        server = process.start([*java, "kafka.Kafka", self.mark], self.log, attached=attached, cwd=self.home)
-        process.wait_ready("Kafka", server.pid, lambda: answers(port), self.log, seconds=_READY_SECONDS)
-        return server.pid
+        return process.start([*java, "kafka.Kafka", self.mark], self.log, attached=attached, cwd=self.home).pid
 
     def _format(self, java: list[str]) -> None:
-        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", self.mark]
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", self._cluster, "-c", self.mark]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode != 0:
             raise AttuneError(f"Kafka's storage under {self.home} could not be made: {done.stdout}{done.stderr}")

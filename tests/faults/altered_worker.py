@@ -1,14 +1,18 @@
-"""A worker of the main job that dies at a chosen point, as if the power had gone.
+"""A worker of the main job of which one thing is not as it should be.
 
-Run as `python -m tests.faults.crashing_worker POINT NTH ROLE`; it dies with code 9 when it passes the point for the
-n-th time.
+Run as `python -m tests.faults.altered_worker POINT NTH ROLE` it dies with code 9, as if the power had gone, when it
+passes the point for the n-th time. With `clock SECONDS` for them its clock is wrong by so much, with `sequence-limit N`
+it renews its producers after so many records of a partition.
 """
 
+import functools
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from agents import workers
 from agents.cli import main as cli
 from agents.engine import partition, transport
 
@@ -30,26 +34,31 @@ def _dying(work: Callable[..., Awaitable[Any]], nth: int, *, before: bool) -> Ca
     return wrapped
 
 
-def arm(point: str, nth: int) -> None:
-    """Make the process die at a point: before-outputs, after-outputs, after-changelog, after-commit."""
-    if point == "before-outputs":
-        partition.send_all = _dying(partition.send_all, nth, before=True)
-    elif point == "after-outputs":
-        partition.send_all = _dying(partition.send_all, nth, before=False)
-    elif point == "after-changelog":
+def arm(what: str, value: int) -> None:
+    """Make the process die at a point (before-outputs, after-outputs, after-changelog, after-commit), or alter it."""
+    if what == "before-outputs":
+        partition.send_all = _dying(partition.send_all, value, before=True)
+    elif what == "after-outputs":
+        partition.send_all = _dying(partition.send_all, value, before=False)
+    elif what == "after-changelog":
         one = partition.Partition
-        one._write_changelog = _dying(one._write_changelog, nth, before=False)  # type: ignore[method-assign]
-    elif point == "after-commit":
+        one._write_changelog = _dying(one._write_changelog, value, before=False)  # type: ignore[method-assign]
+    elif what == "after-commit":
         thread = transport.ConsumerThread
-        thread._commit = _dying(thread._commit, nth, before=False)
+        thread._commit = _dying(thread._commit, value, before=False)
+    elif what == "clock":
+        right = time.time
+        time.time = lambda: right() + value
+    elif what == "sequence-limit":
+        workers.KafkaLog = functools.partial(workers.KafkaLog, sequence_limit=value)  # type: ignore[misc, assignment]
     else:
-        raise SystemExit(f"no such point: {point}")
+        raise SystemExit(f"no such alteration: {what}")
 
 
 def main() -> None:
-    """Arm the point, then be `attune worker ROLE`."""
-    point, nth, role = sys.argv[1:]
-    arm(point, int(nth))
+    """Arm it, then be `attune worker ROLE`."""
+    what, value, role = sys.argv[1:]
+    arm(what, int(value))
     sys.argv = ["attune", "worker", role]
     cli.main()
 

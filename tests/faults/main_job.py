@@ -26,12 +26,15 @@ from agents import documents
 from agents.clients import kafka
 from agents.inbound.publisher import headers_of
 from agents.ops import topics as topic_admin
+from agents.platform import process
 from agents.platform.local import LocalPlatform
+from agents.platform.valkey import ValkeyServer
 from agents.settings import KafkaSettings, PrivacySettings, RedisSettings, Settings, variable
 from agents.topology import FOLD_GROUP, ROUTER_GROUP
 from schemas import topics
 from schemas.catalogue import CATALOGUE
 from schemas.codec import EMBEDDED
+from tests.faults.brokers import Brokers
 from tests.streams.journal import interaction
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +43,9 @@ ROLES = ("router", "fold", "coordinator")
 CUSTOMERS = 300
 TICK_SECONDS = 0.2
 DAY_MS = 86_400_000
+
+PERSONAL = (b"household:", b"@example.invalid", b"Mustermann")
+"""What identifies a customer in what is published: in keys, identifiers and personal fields."""
 
 Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 """Key, value, headers."""
@@ -64,8 +70,12 @@ class MainJob:
     directory: Path
     rng: random.Random
     platform: LocalPlatform | None = None
+    brokers: Brokers | None = None
     workers: dict[str, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
     published: Published = dataclasses.field(default_factory=Published)
+    replication: int = 1
+    hot: float = 0.0
+    """The share of what is published that is of one customer, beside the others'."""
     _log_number: int = 0
 
     @property
@@ -81,14 +91,14 @@ class MainJob:
             variable("worker.max_batch_records"): "200",
         }
 
-    def start(self, role: str, name: str | None = None, *flags: str, **crash: int) -> subprocess.Popen[bytes]:
-        """Start a worker; `crash` names a point of `tests.faults.crashing_worker` and how often it is passed."""
+    def start(self, role: str, name: str | None = None, *flags: str, **altered: int) -> subprocess.Popen[bytes]:
+        """Start a worker; `altered` says what is wrong with it (tests.faults.altered_worker) and by how much."""
         self._log_number += 1
         command = ["agents.cli.main", "worker", role, *flags]
-        if crash:
-            ((point, nth),) = crash.items()
-            command = ["tests.faults.crashing_worker", point.replace("_", "-"), str(nth), role]
-        with (self.directory / f"{self._log_number:02}-{name or role}.log").open("wb") as log:
+        if altered:
+            ((what, value),) = altered.items()
+            command = ["tests.faults.altered_worker", what.replace("_", "-"), str(value), role]
+        with (self.directory / f"{self._log_number:04}-{name or role}.log").open("wb") as log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
@@ -213,7 +223,8 @@ class MainJob:
             key, value, headers = _poison(self.rng)
             published.bad += 1
         else:
-            key, value, headers = _good(self.rng, published.good)
+            customer = 0 if self.hot and self.rng.random() < self.hot else self.rng.randrange(CUSTOMERS)
+            key, value, headers = _good(self.rng, published.good, customer)
             published.good += 1
             sent.append((key, value, headers))
             del sent[:-20]
@@ -251,6 +262,10 @@ class MainJob:
             assert 0 <= again <= report["copies"], report
         return report
 
+    def log(self, name: str) -> str:
+        """Return all that the newest worker of a name has said."""
+        return max(self.directory.glob(f"[0-9]*-{name}.log")).read_text(errors="replace")
+
     def logs(self) -> str:
         """Return the end of every worker's log."""
         return "\n".join(
@@ -266,9 +281,8 @@ async def _commits(admin: Any, group: str) -> bool:
         return False
 
 
-def _good(rng: random.Random, number: int) -> Message:
-    """Return an interaction that folds, of one of a few hundred customers."""
-    customer = rng.randrange(CUSTOMERS)
+def _good(rng: random.Random, number: int, customer: int) -> Message:
+    """Return an interaction of a customer that folds."""
     kind, fields = rng.choices(_KINDS, [weight for _, _, weight in _KINDS])[0][:2]
     event = interaction(
         kind,
@@ -279,7 +293,10 @@ def _good(rng: random.Random, number: int) -> Message:
         **{name: make(rng, customer) for name, make in fields.items()},
     )
     if rng.random() < 0.05:
-        event["personal"] = {"identifiers": {"email": f"{customer}@example.invalid"}, "fields": {}}
+        event["personal"] = {
+            "identifiers": {"email": f"{customer}@example.invalid"},
+            "fields": {"name": f"Erika Mustermann-{customer}"},
+        }
     headers = headers_of(event)
     return f"household:{customer}".encode(), EMBEDDED.encode("Interaction", event), headers
 
@@ -305,7 +322,7 @@ _KINDS: list[tuple[str, Mapping[str, Any], int]] = [
 
 def _poison(rng: random.Random) -> Message:
     """Return a message that must become a dead letter: of the router or, for the last two, of the fold."""
-    key, value, headers = _good(rng, rng.randrange(10**9))
+    key, value, headers = _good(rng, rng.randrange(10**9), rng.randrange(CUSTOMERS))
     assert value is not None
     absurd = interaction("purchase.made", event_id="x", occurred_at=int(time.time() * 1000) + 400 * DAY_MS)
     absurd |= {"amount_minor": 1, "currency": "EUR"}
@@ -345,7 +362,27 @@ async def main_job(directory: Path, seed: int) -> AsyncIterator[MainJob]:
 
 
 @contextlib.asynccontextmanager
-async def job_on(connection: KafkaSettings, redis_url: str, directory: Path, seed: int) -> AsyncIterator[MainJob]:
+async def main_job_on_three(directory: Path, seed: int) -> AsyncIterator[MainJob]:
+    """Yield a main job on three brokers, its topics replicated three times, two of them in sync for every append."""
+    port = process.free_port()
+    valkey = ValkeyServer(directory / "valkey").start(port, attached=True)
+    brokers = Brokers(directory / "brokers")
+    try:
+        brokers.start()
+        connection = KafkaSettings(bootstrap=brokers.bootstrap)
+        async with job_on(connection, f"redis://127.0.0.1:{port}/0", directory, seed, replication=3) as job:
+            job.brokers = brokers
+            yield job
+    finally:
+        brokers.stop()
+        brokers.links.close()
+        process.stop(valkey, kill=True)
+
+
+@contextlib.asynccontextmanager
+async def job_on(
+    connection: KafkaSettings, redis_url: str, directory: Path, seed: int, *, replication: int = 1
+) -> AsyncIterator[MainJob]:
     """Yield a main job on a cluster that has no topics of Attune yet."""
     settings = Settings(
         home=directory / "home",
@@ -355,14 +392,14 @@ async def job_on(connection: KafkaSettings, redis_url: str, directory: Path, see
     )
     admin = kafka.admin(settings.kafka)
     await admin.start()
-    await topic_admin.apply(admin, CATALOGUE, replication=1)
+    await topic_admin.apply(admin, CATALOGUE, replication=replication)
     await admin.close()
     for kind, path in (
         ("model", "schemas/models/retail-activity-1.json"),
         ("policy", "schemas/packs/retail.yaml"),
     ):
         await documents.publish(settings, kind, (ROOT / path).read_bytes(), approved_by="test")
-    job = MainJob(settings, directory, random.Random(seed))
+    job = MainJob(settings, directory, random.Random(seed), replication=replication)
     try:
         yield job
     finally:

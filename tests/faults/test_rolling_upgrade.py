@@ -50,7 +50,7 @@ async def test_two_releases_side_by_side(tmp_path: Path) -> None:
             async with asyncio.timeout(60):
                 while not waiting(job, "old-2"):
                     await asyncio.sleep(0.3)
-            assert "start a newer release, the partition waits for it" in log_of(job, "old-2")
+            assert "start a newer release, the partition waits for it" in job.log("old-2")
             assert await job.leave("old-2") == 0
             await asyncio.sleep(6)
             await documents.activate_logic(job.settings, 1, approved_by="ann")
@@ -71,14 +71,9 @@ def start_next(job: MainJob, role: str, name: str) -> None:
         )
 
 
-def log_of(job: MainJob, name: str) -> str:
-    """Return what a worker has said."""
-    return "\n".join(path.read_text() for path in job.directory.glob(f"*{name}.log"))
-
-
 def waiting(job: MainJob, name: str) -> bool:
     """Tell whether a partition of a worker waits for a newer release."""
-    return "the journal has activated logic 2 and this release knows up to 1" in log_of(job, name)
+    return "the journal has activated logic 2 and this release knows up to 1" in job.log(name)
 
 
 async def judge_versions(job: MainJob) -> None:

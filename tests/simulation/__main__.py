@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run only this one and print its trace")
     parser.add_argument("--mutant", choices=_BY_NAME, help="take this safeguard out of the engine")
-    parser.add_argument("--losing", action="store_true", help="changelogs are deleted, or lose their end, too")
+    parser.add_argument("--losing", action="store_true", help="changelogs are lost, too, and leaders cut off")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     given = parser.parse_args()
     if given.seed is not None:

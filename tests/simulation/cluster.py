@@ -72,6 +72,8 @@ class Cluster:
         self._rng = rng
         self._landed = landed
         self._stands_until = 0.0
+        self._stale: dict[Place, int] = {}
+        """Of partitions whose former leader answers those who read, its end; who appends finds the new one."""
         self.trace: collections.deque[str] = collections.deque(maxlen=2000)
 
     def say(self, who: str, what: str) -> None:
@@ -95,6 +97,19 @@ class Cluster:
             kept = [one for one in self.store.between(topic, partition, 0, 2**62) if one.timestamp <= limit]
             end = kept[-1].offset + 1 if kept else 0
         self.store.lose(topic, partition, end)
+
+    async def cut_off(self, topic: str, partition: int, seconds: float) -> None:
+        """Let a leader that no append reaches any more tell who asks, now and then, where the partition ends."""
+        place = (topic, partition)
+        self._stale[place] = (await self.store.bounds(topic, partition)).end
+        self._outside(self._loop.time() + seconds, self._stale.pop, place, None)
+
+    def told(self, topic: str, partition: int, bounds: Bounds) -> Bounds:
+        """Return bounds as one of those who take themselves for the leader tells them."""
+        end = self._stale.get((topic, partition))
+        if end is None or end < bounds.begin or self._rng.random() < 0.5:
+            return bounds
+        return bounds._replace(end=min(end, bounds.end))
 
     async def travel(self) -> None:
         """Wait until a request has been to the brokers and back."""
@@ -223,7 +238,7 @@ class Client:
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         await self._cluster.travel()
-        return await self._cluster.store.bounds(topic, partition)
+        return self._cluster.told(topic, partition, await self._cluster.store.bounds(topic, partition))
 
     async def partitions(self, topic: str) -> int:
         return await self._cluster.store.partitions(topic)

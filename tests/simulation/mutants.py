@@ -83,14 +83,14 @@ def no_claim() -> Iterator[None]:
 
     The first alone is covered by the second: what was overlooked is told by the next restore.
     """
-    original = restore._append_claim
+    original = restore._Restoring._claim
 
-    async def claim(job: Any, log: Any, number: int, found: Any, *rest: Any) -> bool:
-        if not await original(job, log, number, found, *rest):
-            found.next_offset = (await log.bounds(job.changelog, number)).end
+    async def claim(self: Any, *args: Any) -> bool:
+        if not await original(self, *args):
+            self.found.next_offset = (await self.log.bounds(self.job.changelog, self.number)).end
         return True
 
-    with patch.object(restore, "_append_claim", claim), no_owner_numbers():
+    with patch.object(restore._Restoring, "_claim", claim), no_owner_numbers():
         yield
 
 
@@ -101,13 +101,21 @@ def no_owner_numbers() -> contextlib.AbstractContextManager[Any]:
 
 def no_repairs() -> contextlib.AbstractContextManager[Any]:
     """A restore does not write again what a late append has hidden."""
-    original = restore._append_claim
+    original = restore._Restoring._claim
 
-    async def claim(*args: Any) -> bool:
-        *rest, changes = args
-        return await original(*rest, [change for change in changes if change[0].startswith(changelog.CLAIM)])
+    async def claim(self: Any, partitions: int, changes: Any) -> bool:
+        return await original(self, partitions, [change for change in changes if change[0].startswith(changelog.CLAIM)])
 
-    return patch.object(restore, "_append_claim", claim)
+    return patch.object(restore._Restoring, "_claim", claim)
+
+
+def end_not_confirmed() -> contextlib.AbstractContextManager[Any]:
+    """A restore believes at once whoever says that a log ends before what is known of it."""
+
+    async def bounds(_job: Any, log: Any, topic: str, number: int, _needed: int) -> Any:
+        return await log.bounds(topic, number)
+
+    return patch.object(restore, "_bounds", bounds)
 
 
 def clock_of_its_own() -> contextlib.AbstractContextManager[Any]:
@@ -217,6 +225,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     last_writer_wins,
     late_appends_not_told,
     loss_not_told,
+    end_not_confirmed,
     no_fence,
     no_claim,
     no_owner_numbers,
@@ -233,5 +242,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     policy_from_outside,
 )
 
-LOSING: Final = (loss_not_told, seeks_at_once)
+LOSING: Final = (loss_not_told, end_not_confirmed, seeks_at_once)
 """Those that are looked for where changelogs are lost, too."""

@@ -37,7 +37,7 @@ class World:
     seed: int
     the_job: Job = dataclasses.field(default_factory=judge.job)
     losing: bool = False
-    """Whether changelogs are lost, too, or lose their end."""
+    """Whether changelogs are lost, too, or lose their end, and leaders are cut off."""
     lost: bool = False
     """Whether one was."""
     rng: random.Random = dataclasses.field(init=False)
@@ -228,7 +228,7 @@ class World:
             "zombie",
             "zombie",
         )
-        kind = self.rng.choice((*kinds, *["lose"] * len(kinds)) if self.losing else kinds)
+        kind = self.rng.choice((*kinds, *["lose", "cut off"] * 6) if self.losing else kinds)
         self.troubles.append(kind)
         worker = self.rng.choice(list(self.workers.values())) if self.workers else None
         if kind == "kill" and worker is not None:
@@ -241,6 +241,8 @@ class World:
             await self._freeze([worker], self._seconds(1.0, 8.0, 15.0, 40.0, 150.0))
         elif kind == "lose":
             await self._lose(worker)
+        elif kind == "cut off":
+            await self._cut_off()
         elif kind == "stand still":
             seconds = self.rng.choice((2.0, 12.0, 45.0))
             self.cluster.say("world", f"brokers stand still for {seconds:.0f} s")
@@ -302,6 +304,17 @@ class World:
         self.lost = True
         self.cluster.lose(CHANGELOG, number, younger_than=younger_than)
         await self._pause(self.rng.choice((0.0, 5.0)))
+
+    async def _cut_off(self) -> None:
+        """Let old leaders tell old ends for a while, and partitions change hands meanwhile."""
+        seconds = self.rng.choice((2.0, 8.0, 25.0))
+        self.cluster.say("world", f"leaders are cut off for {seconds:.0f} s")
+        for topic in (SOURCE, CHANGELOG):
+            for number in range(len(self.entries)):
+                if self.rng.random() < 0.5:
+                    await self.cluster.cut_off(topic, number, seconds)
+        await self._pause(self.rng.uniform(0, seconds))
+        self.start_worker()
 
     async def _freeze(self, workers: Sequence[Worker], seconds: float) -> None:
         names = ", ".join(worker.name for worker in workers)

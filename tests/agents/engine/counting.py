@@ -56,6 +56,7 @@ def job(**changes: Any) -> Job:
         "watermark_seconds": 0.05,
         "drain_seconds": 0.5,
         "retry_seconds": 0.01,
+        "confirm_seconds": 0.05,
     }
     return Job(**{**settings, **changes})
 

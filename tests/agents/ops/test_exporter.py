@@ -235,8 +235,7 @@ async def test_outputs_latency_and_dead_letters(tmp_path: Path) -> None:
     try:
         await create_topics(connection)
         async with sending(connection) as send, watching(connection) as at_work:
-            await at_work.until(lambda: at_work.value("attune_exporter_up"))
-            await asyncio.sleep(1)  # from now on outputs are new
+            await at_work.until(lambda: at_work.exporter.follows)
             interaction = await send(topics.INTERACTIONS, b"interaction", [])
             origin = names.Origin(topics.INTERACTIONS, 0, interaction.offset)
             journal = await send(topics.JOURNAL, b"journal", [(names.ORIGIN, bytes(origin))])
@@ -320,6 +319,7 @@ async def test_a_broker_that_goes_away_and_comes_back(tmp_path: Path) -> None:
             place = {"topic": topics.JOURNAL, "partition": "0"}
             await at_work.until(lambda: at_work.value("attune_exporter_up") == 1)
             assert at_work.value("kafka_topic_partition_current_offset", **place) == 0
+            await at_work.until(lambda: at_work.exporter.follows)
             platform.stop_broker(kill=True)
             await at_work.until(lambda: at_work.value("attune_exporter_up") == 0)
             assert (at_work.value("attune_exporter_failures_total") or 0) > 0
