@@ -139,7 +139,7 @@ async def _clients(settings: Settings) -> AsyncIterator[tuple[Any, Any, Any]]:
     """Yield a consumer, a producer and an admin client."""
     consumer, producer, admin = (
         kafka.consumer(settings.kafka),
-        kafka.producer(settings.kafka),
+        kafka.producer(settings.kafka, max_batch_size=kafka.LARGE_BATCH_BYTES),
         kafka.admin(settings.kafka),
     )
     try:

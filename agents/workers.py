@@ -80,7 +80,7 @@ def engine_app(settings: Settings, job: Job, *, rebuild: bool = False) -> Engine
         )
 
     log = KafkaLog(
-        producer=lambda: kafka.producer(settings.kafka),
+        producer=lambda: kafka.producer(settings.kafka, max_batch_size=kafka.LARGE_BATCH_BYTES),
         consumer=lambda: kafka.consumer(settings.kafka),
         send_seconds=job.send_seconds,
     )

@@ -200,7 +200,8 @@ class _InTopic:
         self._topic = assignment.topic
         self._count = assignment.topic_partitions
         self._log = KafkaLog(
-            producer=lambda: kafka.producer(settings.kafka), consumer=lambda: kafka.consumer(settings.kafka)
+            producer=lambda: kafka.producer(settings.kafka, max_batch_size=kafka.LARGE_BATCH_BYTES),
+            consumer=lambda: kafka.consumer(settings.kafka),
         )
 
     async def take(self, emitted: Sequence[Emitted]) -> bytes:

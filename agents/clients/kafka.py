@@ -19,14 +19,17 @@ from agents.errors import UsageError
 from agents.settings import KafkaSettings, variable
 
 _SURVIVAL: dict[str, Any] = {"metadata_max_age_ms": 5_000, "retry_backoff_ms": 100}
-_BATCH_BYTES = 1_100_000
+_BATCH_BYTES = 1_048_576
+"""What any topic takes: after an outage batches fill up, and one over the topic's `max.message.bytes` is never sent."""
+LARGE_BATCH_BYTES = 1_100_000
+"""For those who append batches of their own making to topics that take more: the engine, and the copies of a split."""
 _NEVER_MS = 2**31 - 1
 """A worker that waits (for Valkey, a document, a long restore) does not poll; its heartbeats say that it lives.  With
 aiokafka's five minutes it would leave its group then, and not come back, since it joins again only when it polls."""
 
 
 def producer(connection: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
-    """Return an idempotent producer whose batches hold up to 1.1 MB."""
+    """Return an idempotent producer whose batches hold up to a mebibyte."""
     options = {
         "enable_idempotence": True,
         "request_timeout_ms": 5_000,

@@ -53,7 +53,7 @@ def class_path() -> list[Path]:
         known = [Path(jar) for jar in json.loads(cache.read_text())]
         if known and all(jar.exists() for jar in known):
             return known
-    jars = _jars(_KAFKA) + [jar for jar in _jars(_BINDING) if jar.name.startswith(_BINDING_JAR)]
+    jars = resolve(_KAFKA) + [jar for jar in resolve(_BINDING) if jar.name.startswith(_BINDING_JAR)]
     with _writing(cache.parent):
         cache.write_text(json.dumps([str(jar) for jar in jars]))
     return jars
@@ -113,7 +113,8 @@ def _fetching(what: str, coordinates: str, instead: str) -> Iterator[None]:
         ) from error
 
 
-def _jars(endpoint: str) -> list[Path]:
+def resolve(endpoint: str) -> list[Path]:
+    """Return the jars of Maven coordinates and of all that they need.  AttuneError says what could not be fetched."""
     with _fetching("Kafka's jars", endpoint, "ATTUNE_KAFKA__BOOTSTRAP to a Kafka of yours"), _java_of_ours():
         import jgo  # noqa: PLC0415 - only the embedded platform needs it
 

@@ -20,8 +20,8 @@ from streams.step import Core
 from tests.benchmarks import core
 from tests.benchmarks.assignment import Assignment
 from tests.benchmarks.cluster import Cluster, Item
-from tests.benchmarks.plain_contest import NO_STATE
 from tests.benchmarks.shipped import settings_of
+from tests.benchmarks.traces import NO_STATE
 from tests.benchmarks.verdict import Verdict, differences, repetitions
 from tests.streams.journal import MODEL, sha256
 

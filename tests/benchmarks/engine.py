@@ -60,7 +60,7 @@ def build(assignment: Assignment) -> EngineApp:
         new_consumer=lambda: kafka.consumer(
             connection, group=assignment.group, max_partition_fetch_bytes=plain.FETCH_BYTES
         ),
-        broker_commit_interval=0.5,
+        broker_commit_interval=plain.COMMIT_SECONDS,
         datadir=assignment.folder,
     )
 

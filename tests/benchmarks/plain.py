@@ -1,4 +1,4 @@
-"""The plain fold that engine, stock Faust and hand-written loop have in common, and its sequential result.
+"""The plain fold that all plain contenders have in common, and its sequential result.
 
 An event is 20 bytes: kind, amount, time.  A state is count, sum and a count for each kind, encoded
 with msgspec as msgpack.  Every fifth event of a customer gives an output: the state, with a header
@@ -19,6 +19,8 @@ PARTITIONS: Final = 4
 BATCH: Final = 2_000
 """Records of one partition that are folded, and their states coalesced, at once: the default of `Job`."""
 FETCH_BYTES: Final = 1_048_576
+COMMIT_SECONDS: Final = 0.5
+"""How often a contender commits, where it commits by the clock."""
 CUSTOMERS: Final = 10_000
 EVENTS_PER_CUSTOMER: Final = 20
 """At least; with few events there are fewer customers, else nobody would reach a fifth event."""

@@ -1,4 +1,4 @@
-"""Contender `faust`: stock faust-streaming with a Table in memory, on the plain fold.
+"""Contender `stock-faust`: stock faust-streaming with a Table in memory, on the plain fold.
 
 The table holds states as bytes in the others' encoding, which is less work for Faust than its JSON.
 All else is as Faust has it, but for the commit interval and the web server.
@@ -19,7 +19,7 @@ def build(assignment: Assignment) -> faust.App:
         broker=f"kafka://{assignment.bootstrap}",
         store="memory://",
         web_enabled=False,
-        broker_commit_interval=0.5,
+        broker_commit_interval=plain.COMMIT_SECONDS,
         datadir=assignment.folder,
         topic_partitions=plain.PARTITIONS,
     )

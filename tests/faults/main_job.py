@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, KafkaTimeoutError
 from pydantic import SecretStr
 
 from agents import documents
@@ -207,14 +207,16 @@ class MainJob:
     async def _publish_with(self, producer: AIOKafkaProducer, stop: asyncio.Event, pace: float) -> None:
         begun, count = time.monotonic(), 0
         sent: list[Message] = []
+        acknowledged: list[asyncio.Future[Any]] = []
         while not stop.is_set():
-            await self._send(producer, sent)
+            acknowledged.append(await self._send(producer, sent))
             count += 1
             if count % 50 == 0:
                 await asyncio.sleep(max(0.0, begun + count / pace - time.monotonic()))
         await producer.flush()
+        await asyncio.gather(*acknowledged)
 
-    async def _send(self, producer: AIOKafkaProducer, sent: list[Message]) -> None:
+    async def _send(self, producer: AIOKafkaProducer, sent: list[Message]) -> asyncio.Future[Any]:
         chance, published = self.rng.random(), self.published
         if chance < 0.03 and sent:  # a producer that repeats itself: the same event once more
             key, value, headers = self.rng.choice(sent[-20:])
@@ -228,7 +230,12 @@ class MainJob:
             published.good += 1
             sent.append((key, value, headers))
             del sent[:-20]
-        await producer.send(topics.INTERACTIONS, value, key=key, headers=headers)
+        while True:
+            try:
+                sending: asyncio.Future[Any] = await producer.send(topics.INTERACTIONS, value, key=key, headers=headers)
+            except KafkaTimeoutError:  # batches are full and their broker is away: nothing was taken over
+                continue
+            return sending
 
     async def attune(self, *arguments: str, release: str = "agents.cli.main", seconds: float = 300) -> dict[str, Any]:
         """Run a command of a release and return what it says as JSON."""
