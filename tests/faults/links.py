@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 _CHUNK = 65_536
 
@@ -15,6 +16,7 @@ class Links:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
         self._cut: set[str] = set()
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="links", daemon=True)
         self._thread.start()
 
@@ -24,7 +26,10 @@ class Links:
         async def opened(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._relay(name, reader, writer, to_port)
 
-        self._run(lambda: asyncio.start_server(opened, host, port))
+        async def serve() -> None:
+            self._servers.append(await asyncio.start_server(opened, host, port))
+
+        self._run(serve)
 
     def cut(self, *names: str) -> None:
         """Swallow from now on what goes through these, in both directions."""
@@ -36,16 +41,15 @@ class Links:
 
     def close(self) -> None:
         """End the relays and the thread."""
+        for server in self._servers:
+            self._loop.call_soon_threadsafe(server.close)
         self._run(_end_others)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def _run(self, work: Callable[[], Awaitable[object]]) -> None:
-        async def run() -> None:
-            await work()
-
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+    def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
 
     async def _relay(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_port: int) -> None:
         there: asyncio.StreamWriter | None = None
