@@ -37,10 +37,12 @@ async def run(folder: Path, only: Sequence[str], seed: int) -> list[Measured]:
         async with main_job(folder / "one", seed) as job:
             job.start_all()
             found += await go_wrong(job, faults)
-    if SUPPORTED and chosen(BROKER_FAULTS, only, seed):
+            await job.prove()
+    if SUPPORTED and (faults := chosen(BROKER_FAULTS, only, seed)):
         async with main_job_on_three(folder / "three", seed) as job:
             job.start_all()
-            found += await go_wrong(job, chosen(BROKER_FAULTS, only, seed))
+            found += await go_wrong(job, faults)
+            await job.prove()
     return found
 
 

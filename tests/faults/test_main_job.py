@@ -44,6 +44,7 @@ async def test_a_broker_of_three_is_lost_or_cut_off(tmp_path: Path) -> None:
         job.start_all()
         for one in await go_wrong(job, list(BROKER_FAULTS), pace=300):
             print(f"{one.seconds:5.1f} s  {one.fault}")
+        await job.prove()
 
 
 @pytest.mark.parametrize("role", ["router", "fold"])
@@ -94,3 +95,4 @@ async def test_soak(tmp_path: Path, pytestconfig: pytest.Config) -> None:
             several = job.rng.sample(FAULTS if seconds > 300 else QUICK, 3)
             for one in await go_wrong(job, several, pace=1_000):
                 print(f"{one.seconds:5.1f} s  {one.fault}")
+            await job.prove()
