@@ -9,7 +9,7 @@ Names of Faust that are private are held by tests/agents/engine/test_private_nam
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
@@ -19,6 +19,8 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
+from mode import Service
+from mode.utils.futures import maybe_async
 
 from agents.engine.errors import Superseded
 from agents.engine.fetches import Fetches
@@ -55,7 +57,43 @@ class RunSchema(faust.Schema):  # type: ignore[misc]
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's consumer thread around a consumer that the application builds."""
+    """Faust's consumer thread without a thread, around a consumer that the application builds.
+
+    It lives in the loop of the fold: each fetch of a thread of its own costs four changes of thread, which is most of
+    what a small batch costs, and both would wait for one another's lock.  So a fold must let go of the loop well
+    within the session time-out, as it does after every batch.
+    """
+
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: "Consumer", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, **options)
+
+    async def start(self) -> None:
+        """Start as a service that has no thread."""
+        await self._default_start()
+
+    async def maybe_start(self) -> bool:
+        """Start unless started."""
+        started = self._started.is_set()
+        if not started:
+            await self.start()
+        return not started
+
+    async def on_stop(self) -> None:
+        """Leave the group and close the connections."""
+        await self.on_thread_stop()
+
+    async def stop(self) -> None:
+        """Stop as a service that has no thread."""
+        await Service.stop(self)
+
+    async def _stop_futures(self) -> None:
+        await self._default_stop_futures()
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call at once."""
+        return await maybe_async(fun(*args, **options))
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         return transport.app.engine_options.new_consumer()
