@@ -14,9 +14,10 @@ owner, or with an older fence) makes its keys *suspect* until a newer one follow
 younger than the compaction lag the newer version can still be read and is written again; after that only
 the source knows, and the state is rebuilt from it.
 
-Offsets only grow. So the watermark of a batch says at which offset its owner meant it to stand, and one that stands
+Offsets only grow. So the watermark of a batch says at which offset its owner meant the batch to begin. One that stands
 *before* that tells that the topic was made anew, or has lost its end, and was written to by somebody who did not know:
-what is there may look like a changelog and is a part of one.
+what is there may look like a changelog and is a part of one. So does one that was meant to stand behind the first word
+of a *later* owner: whoever could mean it so had read what is gone.
 """
 
 import dataclasses
@@ -42,10 +43,9 @@ _MARK = struct.Struct(">q16s")
 _NUMBER_BYTES = 8
 _CLAIMED = b"\x01"
 _HIDE_NOTHING = (CLAIM, REBUILT)
-_WATERMARK = struct.Struct(">BqI16sq")
+_WATERMARK = struct.Struct(">BqI16sqI")
 _OFFSET = struct.Struct(">q")
-_VERSION = 2
-_ANYWHERE = 0
+_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,12 +55,19 @@ class Watermark:
     position: int
     partitions: int
     owner: bytes
-    place: int = _ANYWHERE
-    """The offset that its owner expected it to get; it may get a greater one."""
+    begin: int = 0
+    """The offset that its owner expected the first entry of its batch to get; it may get a greater one."""
+    changes: int = 0
+    """How many entries stand before it in its batch."""
+
+    @property
+    def place(self) -> int:
+        """The offset that its owner expected it to get itself."""
+        return self.begin + self.changes
 
     def encode(self) -> bytes:
         """Return the bytes of its value."""
-        return _WATERMARK.pack(_VERSION, self.position, self.partitions, self.owner, self.place)
+        return _WATERMARK.pack(_VERSION, self.position, self.partitions, self.owner, self.begin, self.changes)
 
     @staticmethod
     def decode(value: bytes) -> "Watermark":
@@ -70,20 +77,19 @@ class Watermark:
                 f"changelog watermark of format {value[:1].hex() or 'empty'} but this release knows format "
                 f"{_VERSION}: start the release that wrote it, or a newer one"
             )
-        _, position, partitions, owner, place = _WATERMARK.unpack(value)
-        return Watermark(position, partitions, owner, place)
+        return Watermark(*_WATERMARK.unpack(value)[1:])
 
 
 def batch(
-    changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes, begins_at: int = 0
+    changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes, begin: int = 0
 ) -> list[PlainEntry]:
     """Return the entries of one changelog batch: every changed key once, then the watermark.
 
-    `begins_at` is the offset that its first entry is meant to get.
+    `begin` is the offset that its first entry is meant to get.
     """
     headers = [(FENCE, _MARK.pack(position, owner))]
     entries: list[PlainEntry] = [(key, value, headers) for key, value in changes]
-    watermark = Watermark(position, partitions, owner, begins_at + len(entries))
+    watermark = Watermark(position, partitions, owner, begin, len(entries))
     entries.append(Entry(WATERMARK, watermark.encode(), headers))
     return entries
 
@@ -147,7 +153,9 @@ class Restored:
     claims: dict[bytes, None] = dataclasses.field(default_factory=dict)
     """Owners whose claims stand."""
     misplaced: int = -1
-    """Highest offset of a watermark that was meant for a greater one."""
+    """Highest offset of a watermark that tells that records were lost."""
+    followed: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    """Numbers of owners after the first -> the first offset at which each has written."""
 
     def scan(self, records: Sequence[Record]) -> list[tuple[bytes, bytes | None]]:
         """Take in a run; return the changes that stand (newest fence of each key), in order."""
@@ -155,7 +163,7 @@ class Restored:
         fences, suspects = self.fences, self.suspects
         for record in records:
             fence, owner = _mark_of(record)
-            late = (owner != self.owner and not self._is_next(owner)) or fence < self.position
+            late = (owner != self.owner and not self._is_next(owner, record.offset)) or fence < self.position
             self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
             key, value = record.key, record.value
             assert key is not None
@@ -181,11 +189,13 @@ class Restored:
             self.next_offset = records[-1].offset + 1
         return changes
 
-    def _is_next(self, owner: bytes) -> bool:
+    def _is_next(self, owner: bytes, offset: int) -> bool:
         """Take a later owner for the one; return whether it is a later one."""
-        later = owner[:_NUMBER_BYTES] > self.owner[:_NUMBER_BYTES]
+        number = owner[:_NUMBER_BYTES]
+        later = number > self.owner[:_NUMBER_BYTES]
         if later:
             self.owner = owner
+            self.followed[number] = offset
         return later
 
     def _take_own(self, key: bytes, value: bytes | None, offset: int) -> None:
@@ -193,7 +203,7 @@ class Restored:
         if key == WATERMARK:
             watermark = Watermark.decode(value or b"")
             self.partitions = watermark.partitions
-            if offset < watermark.place:
+            if offset < watermark.place or self._was_lost(watermark):
                 self.misplaced = offset
         elif key == REBUILT:
             self.whole_from = int(_OFFSET.unpack(value or b"")[0])
@@ -201,6 +211,13 @@ class Restored:
             self.claims.pop(key[len(CLAIM) :], None)
         else:
             self.claims[key[len(CLAIM) :]] = None
+
+    def _was_lost(self, watermark: Watermark) -> bool:
+        """Return whether a later owner stands where the owner of this one had seen other records."""
+        if watermark.owner == self.owner:
+            return False
+        number = watermark.owner[:_NUMBER_BYTES]
+        return any(later > number and offset < watermark.begin for later, offset in self.followed.items())
 
     @property
     def hidden(self) -> list[bytes]:

@@ -17,6 +17,10 @@ class SendAbandoned(EngineError):
     """A send was not acknowledged in time; its fate is unknown, so its producer must go."""
 
 
+class OffsetGone(EngineError):
+    """A log was asked for what lies outside it: it lost its end or beginning, or a broker that was cut off tells so."""
+
+
 class BatchTooLarge(EngineError):
     """One batch does not fit into one record batch of the log."""
 

@@ -13,11 +13,12 @@ from aiokafka.errors import (
     InvalidTopicError,
     KafkaError,
     MessageSizeTooLargeError,
+    OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 
-from agents.engine.errors import BatchTooLarge, EngineError, Refused, SendAbandoned
+from agents.engine.errors import BatchTooLarge, EngineError, OffsetGone, Refused, SendAbandoned
 from agents.engine.log import Bounds
 from agents.engine.records import PlainEntry, Record
 
@@ -126,8 +127,13 @@ class KafkaLog:
             consumer.assign([tp])
             consumer.seek(tp, start)
             while await consumer.position(tp) < end:
-                fetched = await consumer.getmany(tp, timeout_ms=1_000)
+                try:
+                    fetched = await consumer.getmany(tp, timeout_ms=1_000)
+                except OffsetOutOfRangeError as error:
+                    raise outside(error) from error
                 run = fetched.get(tp, [])
+                if not run and (await self.bounds(topic, partition)).end < end:  # else it would wait here for ever
+                    raise OffsetGone(f"{topic}/{partition} was to be read up to {end} and ends before it")
                 if run and run[-1].offset >= end:
                     run = [record for record in run if record.offset < end]
                 if run:
@@ -199,6 +205,12 @@ class KafkaLog:
             self._producer, self._appended = fresh, {}
             self._retired.append(old)
             return fresh
+
+
+def outside(error: OffsetOutOfRangeError) -> OffsetGone:
+    """Say of what a broker answers where it has nothing (the error holds offsets by topic-partition)."""
+    places = ", ".join(f"{tp.topic}/{tp.partition} at {offset}" for tp, offset in error.args[0].items())
+    return OffsetGone(f"there is nothing any more at {places}")
 
 
 def _our_ms() -> int:

@@ -28,7 +28,10 @@ class Log(Protocol):
         """
 
     def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
-        """Yield runs of records with start <= offset < end; compaction may leave gaps."""
+        """Yield runs of records with start <= offset < end; compaction may leave gaps.
+
+        Raises OffsetGone if the partition begins behind `start` or ends before `end`.
+        """
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         """Return the kept range of a partition."""

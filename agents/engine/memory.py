@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from agents.engine.errors import BatchTooLarge, Refused
+from agents.engine.errors import BatchTooLarge, OffsetGone, Refused
 from agents.engine.log import Bounds
 from agents.engine.records import Headers, PlainEntry, Record, size_of
 
@@ -58,9 +58,16 @@ class MemoryLog:
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """Yield one run; see `Log.read`."""
+        await self.holds(topic, partition, start, end)
         run = self.between(topic, partition, start, end)
         if run:
             yield run
+
+    async def holds(self, topic: str, partition: int, start: int, end: int) -> None:
+        """Raise OffsetGone if the range is not empty and not within what is kept."""
+        kept = await self.bounds(topic, partition)
+        if start < end and not kept.begin <= start < end <= kept.end:
+            raise OffsetGone(f"{topic}/{partition} holds {kept.begin} to {kept.end}, not {start} to {end}")
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         """See `Log.bounds`."""

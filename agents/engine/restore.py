@@ -225,7 +225,7 @@ def _refuse_unless_whole(job: Job, number: int, begin: int, found: changelog.Res
         )
     if found.misplaced >= found.whole_from:
         raise Refused(
-            f"{topic}/{number}: what stands at offset {found.misplaced} was meant for a later one: while a worker "
+            f"{topic}/{number}: who wrote offset {found.misplaced} had seen records that are gone: while a worker "
             f"wrote to it, the topic was deleted and made anew, or lost its end; states are missing: rebuild the "
             f"state from the source (worker option --rebuild)"
         )

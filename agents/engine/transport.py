@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
 import faust
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -24,6 +24,7 @@ from mode.utils.futures import maybe_async
 
 from agents.engine.errors import Superseded
 from agents.engine.fetches import Fetches
+from agents.engine.kafka import outside
 from agents.engine.worker import Engine
 
 logger = logging.getLogger(__name__)
@@ -163,8 +164,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self.sleep(_BUSY_FETCH_SECONDS)
             return
         all_in = len(wanted) == len(active)
-        with self._fetches.one() as serial:
-            fetched = await self._getmany(wanted, timeout if all_in else _BUSY_FETCH_SECONDS)
+        try:
+            with self._fetches.one() as serial:
+                fetched = await self._getmany(wanted, timeout if all_in else _BUSY_FETCH_SECONDS)
+        except OffsetOutOfRangeError as error:
+            self._engine.distrust(outside(error))
+            await self.sleep(_BUSY_FETCH_SECONDS)
+            return
         if not self.flow_active or generation != self.app.consumer_generation_id:
             return
         for tp, records in fetched.items():

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agents.engine.counters import Counters, Restores
-from agents.engine.errors import ForeignAppend, OverBudget, Refused, SendAbandoned, Superseded
+from agents.engine.errors import ForeignAppend, OffsetGone, OverBudget, Refused, SendAbandoned, Superseded
 from agents.engine.job import Job
 from agents.engine.log import Log
 from agents.engine.partition import Partition
@@ -22,7 +22,7 @@ _CALM_SECONDS = 5.0
 _NOTHING = sys.maxsize
 """Barrier that admits no run."""
 
-_HEALED = (ForeignAppend, SendAbandoned)
+_HEALED = (ForeignAppend, OffsetGone, SendAbandoned)
 """Troubles after which the logs say what happened: restore and go on."""
 
 
@@ -263,6 +263,14 @@ class Engine:
     def _on_trouble(self, partition: Partition, error: BaseException) -> None:
         if self._revoked or self.partitions.get(partition.number) is not partition:
             return  # it is being given up, or was: its next owner begins from the logs
+        self._begin_recovery(error)
+
+    def distrust(self, error: OffsetGone) -> None:
+        """Hear that the source is not as it was; the logs say whether that is so, and what is to be done about it."""
+        if self.takes_runs:
+            self._begin_recovery(error)
+
+    def _begin_recovery(self, error: BaseException) -> None:
         self._troubles.append(error)
         if self._recovery is None or self._recovery.done():
             self._recovery = asyncio.create_task(self._recover())

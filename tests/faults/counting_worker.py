@@ -90,11 +90,13 @@ def main() -> None:
     parser.add_argument("group")
     parser.add_argument("--die-between", type=int, default=0)
     parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--confirm", type=float, default=30.0, help="seconds until a log that seems short is believed")
     options = parser.parse_args()
     tune_garbage_collector()
     if options.die_between:
         die_between_outputs_and_changelog(options.die_between)
-    app = build(options.bootstrap, options.prefix, options.group, max_batch_records=options.batch)
+    changes = {"max_batch_records": options.batch, "confirm_seconds": options.confirm}
+    app = build(options.bootstrap, options.prefix, options.group, **changes)
     sys.argv = sys.argv[:1]
     faust.Worker(app, loglevel=logging.INFO, logfile=None).execute_from_commandline()
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from agents.engine import changelog
 from tests.agents.engine import counting
@@ -66,21 +67,51 @@ class Case:
     def group(self) -> str:
         return f"{self.prefix}-group"
 
+    @property
+    def source(self) -> str:
+        return f"{self.prefix}.source"
+
     async def create_topics(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with self.admin() as admin:
             answer = await admin.create_topics(
                 [
-                    NewTopic(f"{self.prefix}.source", self.partitions, 1),
+                    NewTopic(self.source, self.partitions, 1),
                     NewTopic(f"{self.prefix}.out", 2, 1),
                     NewTopic(f"{self.prefix}.dlq", 1, 1),
                     NewTopic(f"{self.prefix}.changelog", self.partitions, 1, topic_configs=CHANGELOG_CONFIG),
                 ]
             )
             assert all(error[1] == 0 for error in answer.topic_errors), answer
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            yield admin
         finally:
             await admin.close()
+
+    async def make_source_anew(self) -> None:
+        async with self.admin() as admin:
+            await admin.delete_topics([self.source])
+            await asyncio.sleep(1)
+            answer = await admin.create_topics([NewTopic(self.source, self.partitions, 1)])
+            assert all(error[1] == 0 for error in answer.topic_errors), answer
+
+    async def delete_before(self, offset: int) -> None:
+        """Delete what stands before an offset in every partition of the source, as retention does."""
+        async with self.admin() as admin:
+            await admin.delete_records(
+                {TopicPartition(self.source, number): RecordsToDelete(offset) for number in range(self.partitions)}
+            )
+
+    async def refused(self, worker: subprocess.Popen[bytes], words: str) -> None:
+        """Wait until a worker ends by itself; fail unless it says so in its log."""
+        status = await asyncio.to_thread(worker.wait, 60)
+        log = self.logs[self.workers.index(worker)].read_text()
+        assert status != 0, log
+        assert re.search(words, log), log
 
     async def produce(self, n: int, *, poison: float = 0.002, keys: int = 500, pace: float = 0.0) -> None:
         """Append n events at most `pace` a second (0: no limit)."""
@@ -92,9 +123,7 @@ class Case:
             for i in range(n):
                 value = rng.choice([b"poison", b"delete"]) if rng.random() < poison else b"%d" % rng.randrange(100)
                 key = b"key-%d" % rng.randrange(keys)
-                await producer.send(
-                    f"{self.prefix}.source", key=key, value=value, partition=int(key[4:]) % self.partitions
-                )
+                await producer.send(self.source, key=key, value=value, partition=int(key[4:]) % self.partitions)
                 if pace and i % 100 == 0:
                     await asyncio.sleep(max(0.0, begun + i / pace - time.monotonic()))
             await producer.flush()
@@ -139,9 +168,7 @@ class Case:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=self.group, enable_auto_commit=False)
         await consumer.start()
         try:
-            offsets = {
-                p: await consumer.committed(TopicPartition(f"{self.prefix}.source", p)) for p in range(self.partitions)
-            }
+            offsets = {p: await consumer.committed(TopicPartition(self.source, p)) for p in range(self.partitions)}
             return {p: offset for p, offset in offsets.items() if offset is not None}
         finally:
             await consumer.stop()
@@ -151,7 +178,7 @@ class Case:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap)
         await consumer.start()
         try:
-            tps = [TopicPartition(f"{self.prefix}.source", p) for p in range(self.partitions)]
+            tps = [TopicPartition(self.source, p) for p in range(self.partitions)]
             ends = {tp.partition: end for tp, end in (await consumer.end_offsets(tps)).items() if end}
         finally:
             await consumer.stop()
@@ -164,7 +191,7 @@ class Case:
 
     async def judge(self) -> dict[str, int]:
         """Compare states, output ids and contents, and commits with a sequential fold; return counts."""
-        source = await read_all(self.bootstrap, f"{self.prefix}.source")
+        source = await read_all(self.bootstrap, self.source)
         changes = await read_all(self.bootstrap, f"{self.prefix}.changelog")
         sent = [
             record for topic in ("out", "dlq") for record in await read_all(self.bootstrap, f"{self.prefix}.{topic}")

@@ -80,3 +80,35 @@ async def test_frozen_worker_that_wakes_late(kafka: Any, tmp_path: Path) -> None
         await run.until_done()
         run.stop_workers()
         await run.judge()
+
+
+async def test_a_source_that_is_made_anew_under_its_worker_is_refused(kafka: Any, tmp_path: Path) -> None:
+    """It is deleted and created again: whoever folded the old one says so and ends, and so does the next."""
+    async with case(kafka.bootstrap, 6, tmp_path) as run:
+        worker = run.start_worker("--confirm", "2")
+        await run.produce(5_000)
+        await run.until_done()
+        await run.make_source_anew()
+        await run.produce(50)
+        await run.refused(worker, "truncated, or deleted and created anew; put the old log back")
+        await run.refused(run.start_worker("--confirm", "2"), "truncated, or deleted and created anew")
+
+
+@pytest.mark.parametrize("when", ["while nobody reads", "while it is read"])
+async def test_a_source_that_lost_its_beginning_is_refused(kafka: Any, tmp_path: Path, when: str) -> None:
+    """Retention was faster than the worker, stopped or frozen: what is gone was never folded, so it does not go on."""
+    async with case(kafka.bootstrap, 7, tmp_path) as run:
+        worker = run.start_worker("--confirm", "2")
+        await run.produce(5_000)
+        await run.until_done()
+        if when == "while it is read":
+            os.kill(worker.pid, signal.SIGSTOP)
+        else:
+            run.stop_workers()
+        await run.produce(20_000)
+        await run.delete_before(4_000)
+        if when == "while it is read":
+            os.kill(worker.pid, signal.SIGCONT)
+        else:
+            worker = run.start_worker("--confirm", "2")
+        await run.refused(worker, "but the log holds 4000 to .*: it was truncated")

@@ -104,8 +104,9 @@ class Cluster:
         self._stale[place] = (await self.store.bounds(topic, partition)).end
         self._outside(self._loop.time() + seconds, self._stale.pop, place, None)
 
-    def told(self, topic: str, partition: int, bounds: Bounds) -> Bounds:
-        """Return bounds as one of those who take themselves for the leader tells them."""
+    async def told(self, topic: str, partition: int) -> Bounds:
+        """Return the bounds as one of those who take themselves for the leader tells them."""
+        bounds = await self.store.bounds(topic, partition)
         end = self._stale.get((topic, partition))
         if end is None or end < bounds.begin or self._rng.random() < 0.5:
             return bounds
@@ -230,6 +231,7 @@ class Client:
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         while start < end:
             await self._cluster.travel()
+            await self._cluster.store.holds(topic, partition, start, end)
             run = self._cluster.store.between(topic, partition, start, end)[:RUN]
             if not run:
                 return
@@ -238,7 +240,7 @@ class Client:
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         await self._cluster.travel()
-        return self._cluster.told(topic, partition, await self._cluster.store.bounds(topic, partition))
+        return await self._cluster.told(topic, partition)
 
     async def partitions(self, topic: str) -> int:
         return await self._cluster.store.partitions(topic)

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Mapping
 
-from agents.engine.errors import Superseded
+from agents.engine.errors import OffsetGone, Superseded
 from agents.engine.fetches import Fetches
 from agents.engine.job import Job
 from agents.engine.records import Record
@@ -122,7 +122,12 @@ class Worker:
             for number, position in wanted:
                 if self._positions.get(number) != position:
                     continue
-                records = self._cluster.store.between(self._job.source, number, position, position + 15)
+                end = (await self._cluster.told(self._job.source, number)).end
+                if position > end:
+                    self.engine.distrust(OffsetGone(f"{self._job.source}/{number} at {position}"))
+                    continue
+                upto = min(position + 15, end)
+                records = self._cluster.store.between(self._job.source, number, position, upto)
                 if records:
                     pause = 0.0
                     self._positions[number] = records[-1].offset + 1

@@ -1,5 +1,6 @@
 """One contract suite for every log: what holds in memory holds on a broker."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.engine.errors import BatchTooLarge, EngineError, Refused
+from agents.engine.errors import BatchTooLarge, EngineError, OffsetGone, Refused
 from agents.engine.kafka import KafkaLog
 from agents.engine.log import Log
 from agents.engine.memory import MemoryLog
@@ -67,6 +68,15 @@ async def test_reads_exactly_the_range(log_and_topic: tuple[Log, str]) -> None:
     assert await read(log, topic, 0, 2, 2) == []
 
 
+async def test_what_lies_outside_is_an_error(log_and_topic: tuple[Log, str]) -> None:
+    """A log that ends before what is to be read says so, as it does if it has nothing at all there; it never waits."""
+    log, topic = log_and_topic
+    await log.append(topic, 0, entries(b"a", b"b"))
+    for start, end in ((0, 5), (2, 5), (4, 5)):
+        with pytest.raises(OffsetGone, match=f"{topic}/0"):
+            await read(log, topic, 0, start, end)
+
+
 async def test_a_batch_is_whole_or_absent(log_and_topic: tuple[Log, str]) -> None:
     """A batch over the limit raises BatchTooLarge and leaves nothing behind."""
     log, topic = log_and_topic
@@ -92,6 +102,37 @@ async def test_goes_on_after_abandoning(log_and_topic: tuple[Log, str]) -> None:
     await log.append(topic, 0, entries(b"a"))
     await log.abandon()
     assert await log.append(topic, 0, entries(b"b")) == 1
+
+
+@pytest.mark.kafka
+async def test_a_topic_that_is_made_anew_ends_a_read_of_it(kafka: Any) -> None:
+    """What was to be read is gone in the middle of it: the reader hears so, it does not wait for it."""
+    topic = f"anew-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    log = KafkaLog(
+        producer=lambda: AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, enable_idempotence=True),
+        consumer=lambda: AIOKafkaConsumer(
+            bootstrap_servers=kafka.bootstrap, auto_offset_reset="none", max_partition_fetch_bytes=20_000
+        ),
+    )
+
+    async def read_while_it_is_made_anew(end: int) -> None:
+        async for run in log.read(topic, 0, 0, end):
+            if run[0].offset == 0:
+                await admin.delete_topics([topic])
+                await asyncio.sleep(1)
+                await admin.create_topics([NewTopic(topic, 1, 1)])
+
+    try:
+        for _ in range(50):
+            last = await log.append(topic, 0, entries(b"x" * 10_000))
+        with pytest.raises(OffsetGone, match=topic):
+            await read_while_it_is_made_anew(last + 1)
+    finally:
+        await log.stop()
+        await admin.close()
 
 
 @pytest.mark.kafka

@@ -115,6 +115,43 @@ async def test_a_changelog_that_was_made_anew_under_its_owner_is_refused(lost: s
     assert {key: again.table.at_rest(key) for key in again.table} == expected
 
 
+async def test_a_late_batch_behind_later_owners_does_not_hide_a_lost_end() -> None:
+    """The end is lost, later owners claim what is left and are refused; then the newest batch lands once more.
+
+    It stands behind the place that it was meant for and reaches what is committed. But where its owner had read
+    records, a later owner stands.
+    """
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12, keys=20)
+    job = counting.job(max_batch_records=10)
+    await run_to_end(log, job)
+    first = await counting.restored(log, job, 100)
+    end = first.changelog_next
+    newest = changelog.batch([(b"key-1", b'{"count": 1, "sum": 1}')], 99, 1, first.owner, end)
+    log.lose(CHANGELOG, 0, end - 6)
+    for _ in range(4):
+        with pytest.raises(Refused, match="--rebuild"):
+            await counting.restored(log, job, 101)
+    assert log.append_now(CHANGELOG, 0, newest) >= end
+    with pytest.raises(Refused, match=r"had seen records that are gone.*--rebuild"):
+        await counting.restored(log, job, 100)
+
+
+async def test_a_late_batch_behind_a_later_owner_is_no_loss() -> None:
+    """A claim lands where the batch of a zombie was meant to begin, and in the middle of where it was to stand."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12, keys=20)
+    job = counting.job()
+    await run_to_end(log, job)
+    expected, _ = counting.sequential(log, job)
+    first = await counting.restored(log, job, 100)
+    late = [(key, first.table.at_rest(key)) for key in first.table]
+    await counting.restored(log, job, 100)
+    log.append_now(CHANGELOG, 0, changelog.batch(late, 99, 1, first.owner, first.changelog_next))
+    again = await counting.restored(log, job, 100)
+    assert {key: again.table.at_rest(key) for key in again.table} == expected
+
+
 class Mortal(MemoryLog):
     """Takes so many more appends, then the process dies over the next one."""
 
