@@ -14,10 +14,11 @@ import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from agents.platform import apicurio, process
+from agents.platform import process
 from agents.platform.apicurio import ApicurioServer
 from agents.platform.local import LocalPlatform
 from agents.settings import Settings
+from tests.faults.registry import Registry
 
 hypothesis.settings.register_profile("attune", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("attune")
@@ -46,26 +47,6 @@ class Redis:
 
     url: str
     kind: str
-
-
-@dataclasses.dataclass
-class Registry:
-    """A real Apicurio for tests; it can go away, and comes back on its port with its schemas and ids."""
-
-    server: ApicurioServer
-    port: int = dataclasses.field(default_factory=process.free_port)
-    management_port: int = dataclasses.field(default_factory=process.free_port)
-    pid: int = 0
-
-    @property
-    def url(self) -> str:
-        return apicurio.url_of(self.port)
-
-    def start(self) -> None:
-        self.pid = self.server.start(self.port, self.management_port, attached=True)
-
-    def kill(self) -> None:
-        process.stop(self.pid, kill=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

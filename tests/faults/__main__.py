@@ -1,8 +1,8 @@
 """Do everything that can go wrong to the main job and print how long each takes to be over.
 
-`python -m tests.faults` makes a platform and a cluster of three brokers of its own under a temporary folder. Each round
-does every fault once, in an order that its seed decides; after it `attune prove` must hold. A row has the median and
-the worst of the rounds.
+`python -m tests.faults` makes platforms, a registry and a cluster of three brokers of its own under a temporary
+folder. Each round does every fault once, in an order that its seed decides; after it `attune prove` must hold. A row
+has the median and the worst of the rounds.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from pathlib import Path
 from tests.faults.broker_faults import BROKER_FAULTS
 from tests.faults.brokers import SUPPORTED
 from tests.faults.faults import FAULTS, Fault, Measured, go_wrong
-from tests.faults.main_job import main_job, main_job_on_three
+from tests.faults.main_job import main_job, main_job_on_three, main_job_with_registry
+from tests.faults.registry_faults import REGISTRY_FAULTS
 
 Seconds = dict[str, list[float]]
 
@@ -31,18 +32,18 @@ def chosen(faults: Iterable[Fault], only: Sequence[str], seed: int) -> list[Faul
 
 
 async def run(folder: Path, only: Sequence[str], seed: int) -> list[Measured]:
-    """Do one round, on one broker and on three."""
+    """Do one round: on one broker, with a registry, and on three brokers."""
     found: list[Measured] = []
-    if faults := chosen(FAULTS, only, seed):
-        async with main_job(folder / "one", seed) as job:
-            job.start_all()
-            found += await go_wrong(job, faults)
-            await job.prove()
-    if SUPPORTED and (faults := chosen(BROKER_FAULTS, only, seed)):
-        async with main_job_on_three(folder / "three", seed) as job:
-            job.start_all()
-            found += await go_wrong(job, faults)
-            await job.prove()
+    for name, faults, start in (
+        ("one", FAULTS, main_job),
+        ("registry", REGISTRY_FAULTS, main_job_with_registry),
+        ("three", BROKER_FAULTS if SUPPORTED else (), main_job_on_three),
+    ):
+        if wanted := chosen(faults, only, seed):
+            async with start(folder / name, seed) as job:
+                job.start_all()
+                found += await go_wrong(job, wanted)
+                await job.prove()
     return found
 
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[], help="words of the names of faults")
     parser.add_argument("--list", action="store_true", help="print the names and do nothing")
     options = parser.parse_args(arguments)
-    every = [*FAULTS, *BROKER_FAULTS]
+    every = [*FAULTS, *REGISTRY_FAULTS, *BROKER_FAULTS]
     if options.list:
         print("\n".join(one.name for one in every))
         return 0

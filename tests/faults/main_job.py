@@ -27,14 +27,17 @@ from agents.clients import kafka
 from agents.inbound.publisher import headers_of
 from agents.ops import topics as topic_admin
 from agents.platform import process
+from agents.platform.apicurio import ApicurioServer
 from agents.platform.local import LocalPlatform
 from agents.platform.valkey import ValkeyServer
 from agents.settings import KafkaSettings, PrivacySettings, RedisSettings, Settings, variable
 from agents.topology import FOLD_GROUP, ROUTER_GROUP
 from schemas import topics
 from schemas.catalogue import CATALOGUE
-from schemas.codec import EMBEDDED
+from schemas.codec import EMBEDDED, Codec
+from schemas.registry import RemoteRegistry, publish_all
 from tests.faults.brokers import Brokers
+from tests.faults.registry import Registry
 from tests.streams.journal import interaction
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +77,9 @@ class MainJob:
     workers: dict[str, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
     published: Published = dataclasses.field(default_factory=Published)
     replication: int = 1
+    registry: Registry | None = None
+    codec: Codec = EMBEDDED
+    """Writes what is published, with the ids of the registry if there is one."""
     hot: float = 0.0
     """The share of what is published that is of one customer, beside the others'."""
     _log_number: int = 0
@@ -89,6 +95,7 @@ class MainJob:
             variable("privacy.secret"): SECRET,
             variable("journal.tick_seconds"): str(TICK_SECONDS),
             variable("worker.max_batch_records"): "200",
+            **({variable("registry.url"): self.registry.url} if self.registry else {}),
         }
 
     def start(self, role: str, name: str | None = None, *flags: str, **altered: int) -> subprocess.Popen[bytes]:
@@ -222,11 +229,11 @@ class MainJob:
             key, value, headers = self.rng.choice(sent[-20:])
             published.repeated += 1
         elif chance < 0.05:
-            key, value, headers = _poison(self.rng)
+            key, value, headers = _poison(self.rng, self.codec)
             published.bad += 1
         else:
             customer = 0 if self.hot and self.rng.random() < self.hot else self.rng.randrange(CUSTOMERS)
-            key, value, headers = _good(self.rng, published.good, customer)
+            key, value, headers = _good(self.rng, self.codec, published.good, customer)
             published.good += 1
             sent.append((key, value, headers))
             del sent[:-20]
@@ -288,7 +295,7 @@ async def _commits(admin: Any, group: str) -> bool:
         return False
 
 
-def _good(rng: random.Random, number: int, customer: int) -> Message:
+def _good(rng: random.Random, codec: Codec, number: int, customer: int) -> Message:
     """Return an interaction of a customer that folds."""
     kind, fields = rng.choices(_KINDS, [weight for _, _, weight in _KINDS])[0][:2]
     event = interaction(
@@ -305,7 +312,7 @@ def _good(rng: random.Random, number: int, customer: int) -> Message:
             "fields": {"name": f"Erika Mustermann-{customer}"},
         }
     headers = headers_of(event)
-    return f"household:{customer}".encode(), EMBEDDED.encode("Interaction", event), headers
+    return f"household:{customer}".encode(), codec.encode("Interaction", event), headers
 
 
 _KINDS: list[tuple[str, Mapping[str, Any], int]] = [
@@ -327,9 +334,9 @@ _KINDS: list[tuple[str, Mapping[str, Any], int]] = [
 ]
 
 
-def _poison(rng: random.Random) -> Message:
+def _poison(rng: random.Random, codec: Codec) -> Message:
     """Return a message that must become a dead letter: of the router or, for the last two, of the fold."""
-    key, value, headers = _good(rng, rng.randrange(10**9), rng.randrange(CUSTOMERS))
+    key, value, headers = _good(rng, codec, rng.randrange(10**9), rng.randrange(CUSTOMERS))
     assert value is not None
     absurd = interaction("purchase.made", event_id="x", occurred_at=int(time.time() * 1000) + 400 * DAY_MS)
     absurd |= {"amount_minor": 1, "currency": "EUR"}
@@ -338,7 +345,7 @@ def _poison(rng: random.Random) -> Message:
         (key, b"{}", headers),
         (key, None, headers),
         (None, value, headers),
-        (key, EMBEDDED.encode("Interaction", absurd), headers),
+        (key, codec.encode("Interaction", absurd), headers),
         (key, value[: len(value) // 2], [header for header in headers if header[0] != "attune-personal"]),
     ]
     return rng.choice(bad)
@@ -366,6 +373,19 @@ async def main_job(directory: Path, seed: int) -> AsyncIterator[MainJob]:
             yield job
     finally:
         platform.stop()
+
+
+@contextlib.asynccontextmanager
+async def main_job_with_registry(directory: Path, seed: int) -> AsyncIterator[MainJob]:
+    """Yield a main job whose interactions are written with the ids of a schema registry of its own."""
+    registry = Registry(ApicurioServer(directory / "registry"))
+    registry.start()
+    try:
+        async with main_job(directory, seed) as job, RemoteRegistry(registry.url) as client:
+            job.registry, job.codec = registry, await publish_all(client, CATALOGUE.subjects())
+            yield job
+    finally:
+        registry.kill()
 
 
 @contextlib.asynccontextmanager

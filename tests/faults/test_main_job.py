@@ -10,7 +10,8 @@ import pytest
 from tests.faults.broker_faults import BROKER_FAULTS
 from tests.faults.brokers import SUPPORTED
 from tests.faults.faults import FAULTS, go_wrong
-from tests.faults.main_job import ROLES, main_job, main_job_on_three
+from tests.faults.main_job import ROLES, main_job, main_job_on_three, main_job_with_registry
+from tests.faults.registry_faults import REGISTRY_FAULTS
 
 pytestmark = pytest.mark.kafka
 
@@ -45,6 +46,15 @@ async def test_a_broker_of_three_is_lost_or_cut_off(tmp_path: Path) -> None:
         for one in await go_wrong(job, list(BROKER_FAULTS), pace=300):
             print(f"{one.seconds:5.1f} s  {one.fault}")
         await job.prove()
+
+
+async def test_the_registry_is_away(tmp_path: Path) -> None:
+    """A router that knows the schemas goes on without it, one that starts then waits; nothing is lost or dead."""
+    async with main_job_with_registry(tmp_path, seed=1) as job:
+        job.start_all()
+        await go_wrong(job, list(REGISTRY_FAULTS), pace=300)
+        report = await job.prove()
+        assert report["dead"] > 0
 
 
 @pytest.mark.parametrize("role", ["router", "fold"])
