@@ -135,8 +135,9 @@ class _Restoring:
         bounds = await _bounds(job, self.log, topic, self.number, max(self.end, self.found.next_offset))
         if bounds.end < self.found.next_offset:
             self._begin_anew()  # what was read is gone: what is there now counts
+        goes_on = self.found.next_offset > 0
         begin = await self._scan(topic)
-        if self.kept is not None and self.found.suspects:
+        if (self.kept is not None and self.found.suspects) or (goes_on and not self.found.follows):
             self._begin_anew()
             begin = await self._scan(topic)
         return begin if self.kept is None else 0
@@ -156,6 +157,7 @@ class _Restoring:
             if found.next_offset >= bounds.end:
                 break
             progress.records += bounds.end - max(found.next_offset, bounds.begin)
+            found.since = found.next_offset
             async for records in log.read(topic, number, max(found.next_offset, bounds.begin), bounds.end):
                 self.owned.table.load(found.scan(records))
                 progress.records_done = before + found.next_offset - start
@@ -180,6 +182,8 @@ class _Restoring:
             if base != found.next_offset:
                 words = "%s/%d: appended at %d, expected %d; reading again"
                 logger.warning(words, topic, number, base, found.next_offset)
+                if base < found.next_offset:
+                    self._begin_anew()  # as in `_read`; until then the log may have grown beyond that again
                 return False
             found.next_offset = self.end
         found.owner = owner

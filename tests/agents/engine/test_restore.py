@@ -69,6 +69,29 @@ async def test_a_kept_state_does_not_outlive_its_changelog() -> None:
     assert len(final.table) == 0
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+async def test_a_kept_state_is_not_continued_by_another_changelog(aligned: bool) -> None:
+    """A changelog is lost and written anew, beyond where it ended: a state kept from before does not go on with it.
+
+    The old end may lie within a batch of the new one, or by chance at the end of one.
+    """
+    log = counting.memory_log()
+    counting.fill(log, 120, seed=6)
+    job = counting.job(max_batch_records=5)
+    first = await run_to_end(log, job)
+    kept = Owned(first.partition.table, first.partition.durable, first.partition.changelog_next, first.partition.owner)
+    log.lose(CHANGELOG, 0, 0)
+    counting.fill(log, 600, seed=7)
+    await counting.restored(log, job, None, rebuild=True)
+    await run_to_end(log, job)
+    ends = [one.offset + 1 for one in log.records(CHANGELOG, 0) if one.key == changelog.WATERMARK]
+    end = next(end for end in ends if end > kept.changelog_next)
+    kept.changelog_next = end if aligned else end - 1
+    expected, _ = counting.sequential(log, job)
+    final = await counting.restored(log, job, None, kept=kept)
+    assert {key: final.table.at_rest(key) for key in final.table} == expected
+
+
 async def test_a_changelog_that_lost_its_beginning_is_refused() -> None:
     """Records that were deleted, not compacted, may have held states: refused with the remedy, and a rebuild heals it.
 
