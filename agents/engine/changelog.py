@@ -154,10 +154,6 @@ class Restored:
     """Owners whose claims stand."""
     misplaced: int = -1
     """Highest offset of a watermark that tells that records were lost."""
-    since: int = 0
-    """Where the scan that is under way began: at the end of a batch, unless other records stand before it now."""
-    torn: bool = False
-    """Whether a batch was found that began before that: what was scanned earlier is not there any more."""
     followed: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """Numbers of owners after the first -> the first offset at which each has written."""
 
@@ -207,7 +203,6 @@ class Restored:
         if key == WATERMARK:
             watermark = Watermark.decode(value or b"")
             self.partitions = watermark.partitions
-            self.torn |= offset - watermark.changes < self.since
             if offset < watermark.place or self._was_lost(watermark):
                 self.misplaced = offset
         elif key == REBUILT:
@@ -230,7 +225,7 @@ class Restored:
 
         An owner who is heard of for the first time has claimed the partition behind that end, or dies before it does.
         """
-        return not self.torn and (self.owner == NOBODY or self.owner in self.claims)
+        return self.owner == NOBODY or self.owner in self.claims
 
     @property
     def hidden(self) -> list[bytes]:

@@ -157,7 +157,6 @@ class _Restoring:
             if found.next_offset >= bounds.end:
                 break
             progress.records += bounds.end - max(found.next_offset, bounds.begin)
-            found.since = found.next_offset
             async for records in log.read(topic, number, max(found.next_offset, bounds.begin), bounds.end):
                 self.owned.table.load(found.scan(records))
                 progress.records_done = before + found.next_offset - start

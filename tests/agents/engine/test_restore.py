@@ -76,13 +76,15 @@ async def test_a_kept_state_is_not_continued_by_another_changelog(aligned: bool)
     The old end may lie within a batch of the new one, or by chance at the end of one.
     """
     log = counting.memory_log()
-    counting.fill(log, 120, seed=6)
+    counting.fill(log, 120, seed=6, keys=300)
     job = counting.job(max_batch_records=5)
     first = await run_to_end(log, job)
     kept = Owned(first.partition.table, first.partition.durable, first.partition.changelog_next, first.partition.owner)
     log.lose(CHANGELOG, 0, 0)
-    counting.fill(log, 600, seed=7)
-    await counting.restored(log, job, None, rebuild=True)
+    counting.fill(log, 200, seed=7, keys=300)
+    job = counting.job(max_batch_records=60)  # so that the new one comes further by the same offset
+    for _ in range(3):  # owners with greater numbers than the state's, so that they are none of before
+        await counting.restored(log, job, None, rebuild=True)
     await run_to_end(log, job)
     ends = [one.offset + 1 for one in log.records(CHANGELOG, 0) if one.key == changelog.WATERMARK]
     end = next(end for end in ends if end > kept.changelog_next)
