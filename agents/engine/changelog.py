@@ -206,7 +206,10 @@ class Restored:
             if offset < watermark.place or self._was_lost(watermark):
                 self.misplaced = offset
         elif key == REBUILT:
-            self.whole_from = int(_OFFSET.unpack(value or b"")[0])
+            start = int(_OFFSET.unpack(value or b"")[0])
+            self.whole_from = (
+                start if start <= offset else 0
+            )  # the rebuild itself stands elsewhere than it was meant to
         elif value is None:
             self.claims.pop(key[len(CLAIM) :], None)
         else:

@@ -52,6 +52,8 @@ class Partition:
         self.table = owned.table
         self.durable = owned.position
         """Source offset up to which outputs and changelog are durable."""
+        self.committed: int | None = None
+        """What the group has been told last, if it has been told since this partition was restored."""
         self.folded = owned.position
         self.changelog_next = owned.changelog_next
         self.blocked: BaseException | None = None

@@ -239,11 +239,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002 - Faust's
         """Commit what the engine calls durable and has not been committed yet."""
-        durable = {TP(self._source, number): offset for number, offset in self._engine.durable().items()}
-        fresh = {tp: offset for tp, offset in durable.items() if self._committed_offset[tp] != offset}
-        if not fresh or not await self._thread.commit(fresh):
+        fresh = self._engine.uncommitted()
+        if not fresh or not await self._thread.commit({TP(self._source, number): at for number, at in fresh.items()}):
             return False
-        self._committed_offset.update(fresh)
+        self._engine.told(fresh)
         return True
 
     async def wait_empty(self) -> None:

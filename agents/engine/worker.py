@@ -186,6 +186,21 @@ class Engine:
             number: partition.durable + 1 for number, partition in self.partitions.items() if partition.durable >= 0
         }
 
+    def uncommitted(self) -> dict[int, int]:
+        """Return those of the durable offsets that the group has not been told since the last restore.
+
+        A restore tells it again, as `Source.check_ownership` may have set it back to what it was a moment before.
+        """
+        return {
+            number: offset for number, offset in self.durable().items() if self.partitions[number].committed != offset
+        }
+
+    def told(self, offsets: Mapping[int, int]) -> None:
+        """Hear that the group has been told."""
+        for number, offset in offsets.items():
+            if number in self.partitions:
+                self.partitions[number].committed = offset
+
     async def revoke(self) -> None:
         """Drain every partition; keep the states of those that became durable, abandon the rest."""
         self._begin_epoch()

@@ -49,7 +49,6 @@ class Worker:
         self._positions: dict[int, int] = {}
         self._fetches = Fetches()
         self._buffer: asyncio.Queue[tuple[int, list[Record], int]] = asyncio.Queue()
-        self._committed: dict[int, int] = {}
 
     @property
     def name(self) -> str:
@@ -79,7 +78,6 @@ class Worker:
     async def _be_member(self) -> None:
         while not self.leaving:
             self.generation, self._owned = await self._group.join(self.name)
-            self._committed.clear()
             taking_up = asyncio.create_task(self._take_up())
             while not self.leaving:
                 await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -145,10 +143,9 @@ class Worker:
             await self._commit()
 
     async def _commit(self) -> None:
-        durable = self.engine.durable()
-        fresh = {number: offset for number, offset in durable.items() if self._committed.get(number) != offset}
+        fresh = self.engine.uncommitted()
         if fresh and await self._group.commit(self.name, self.generation, fresh):
-            self._committed.update(fresh)
+            self.engine.told(fresh)
 
     # -- what the engine asks of its source
 

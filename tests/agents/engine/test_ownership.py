@@ -119,6 +119,20 @@ async def test_a_clean_owner_hands_over() -> None:
     await judge(log, second)
 
 
+async def test_what_was_committed_is_committed_again_after_a_recovery() -> None:
+    """A recovery asks the group by an offset that it was told earlier, which may set it back: it is told once more."""
+    log, engine, consumer = await start(600)
+    await consumer.run_until_done()
+    durable = engine.durable()
+    assert engine.uncommitted() == durable
+    engine.told(durable)
+    assert engine.uncommitted() == {}
+    engine.told({99: 1})  # a partition that was given up meanwhile
+    consumer.positions = await engine.assign(range(PARTITIONS))
+    assert engine.uncommitted() == durable
+    await engine.stop()
+
+
 class StalledLog(MemoryLog):
     """Acknowledges no output while it is stalled; abandoning fails what waits, as a killed producer does."""
 
