@@ -121,7 +121,7 @@ async def test_a_clean_owner_hands_over() -> None:
 
 async def test_what_was_committed_is_committed_again_after_a_recovery() -> None:
     """A recovery asks the group by an offset that it was told earlier, which may set it back: it is told once more."""
-    log, engine, consumer = await start(600)
+    _, engine, consumer = await start(600)
     await consumer.run_until_done()
     durable = engine.durable()
     assert engine.uncommitted() == durable
