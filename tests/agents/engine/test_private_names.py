@@ -9,6 +9,8 @@ from aiokafka.producer.sender import Sender
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
 from faust.transport.drivers import aiokafka as driver
+from mode import Service
+from mode.threads import ServiceThread
 
 
 def test_versions_are_the_ones_that_were_read() -> None:
@@ -23,6 +25,17 @@ def test_the_consumer_thread_builds_its_consumer_and_commits_where_we_override()
     assert list(inspect.signature(thread._commit).parameters) == ["self", "offsets"]
     assert list(inspect.signature(thread.seek_wait).parameters) == ["self", "partitions"]
     assert callable(thread.call_thread)
+
+
+def test_the_consumer_thread_can_live_in_the_loop_that_starts_it() -> None:
+    """It takes the loop of its thread, closes it only if it made it, and is a service whose parts we call instead."""
+    thread = driver.AIOKafkaConsumerThread
+    assert "thread_loop" in inspect.signature(ServiceThread.__init__).parameters
+    assert "_close_thread_loop_on_stop = thread_loop is None" in inspect.getsource(ServiceThread.__init__)
+    assert "self._consumer.stop()" in inspect.getsource(thread.on_thread_stop)
+    assert "self.thread_loop" in inspect.getsource(thread.on_start)
+    for name in ("_default_start", "_default_stop_futures", "_started"):
+        assert name in inspect.getsource(Service)
 
 
 def test_the_drain_loop_reads_through_getmany_and_read_offsets() -> None:
