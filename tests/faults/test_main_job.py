@@ -30,7 +30,7 @@ async def test_whatever_goes_wrong_the_oracle_holds(tmp_path: Path, half: int) -
         job.start_all()
         faults = list(HALVES[half])
         job.rng.shuffle(faults)
-        for one in await go_wrong(job, faults):
+        for one in await go_wrong(job, faults, pace=200):
             print(f"{one.seconds:5.1f} s  {one.fault}")
         report = await job.prove()
         assert report["dead"] > 0
@@ -64,7 +64,7 @@ async def test_death_at_every_point_of_a_batch(tmp_path: Path, role: str) -> Non
         for other in ROLES:
             if other != role:
                 job.start(other)
-        async with job.publishing(pace=800):
+        async with job.publishing(pace=300):
             for point in POINTS if role == "fold" else [point for point in POINTS if point != "after_changelog"]:
                 worker = job.start(role, **{point: 5})
                 assert await asyncio.to_thread(worker.wait, 40) == 9, job.logs()
@@ -103,6 +103,6 @@ async def test_soak(tmp_path: Path, pytestconfig: pytest.Config) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             several = job.rng.sample(FAULTS if seconds > 300 else QUICK, 3)
-            for one in await go_wrong(job, several, pace=1_000):
+            for one in await go_wrong(job, several, pace=500):
                 print(f"{one.seconds:5.1f} s  {one.fault}")
             await job.prove()
