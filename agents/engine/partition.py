@@ -22,6 +22,8 @@ from agents.engine.restore import Owned
 logger = logging.getLogger(__name__)
 
 _OUTPUT_BATCH_BYTES = 900_000
+_LONG = 100
+"""Records after which a fold lets the loop look after its connections before anybody folds again."""
 
 Turns = dict[Destination, tuple[asyncio.Event | None, asyncio.Event]]
 """Of each destination whom to wait for, and what to set when everything is acknowledged."""
@@ -41,12 +43,15 @@ class Partition:
         on_trouble: Callable[["Partition", BaseException], None],
         counters: Counters | None = None,
         over_budget: Callable[[], BaseException | None] = lambda: None,
+        folding: asyncio.Lock | None = None,
     ) -> None:
         """Take over a restored partition.
 
         `counts` has the number of partitions of the source and of every output topic.  `on_trouble`
         is called once, from the loop, when the partition cannot go on; it then does nothing more.
         `counters` go on from an earlier ownership. While `over_budget` gives a reason nothing is folded.
+        Partitions that share `folding` fold one at a time: heartbeats and acknowledgements wait for one
+        batch, not for one of each.
         """
         self.number = number
         self.table = owned.table
@@ -66,6 +71,7 @@ class Partition:
         self._fold = Fold(job, owned.table, counts)
         self._on_trouble = on_trouble
         self._over_budget = over_budget
+        self._folding = folding or asyncio.Lock()
         self._queue: collections.deque[Sequence[Record]] = collections.deque()
         self.queued = 0
         """Records that wait to be folded."""
@@ -124,12 +130,15 @@ class Partition:
                 if records and self._job.prepare is not None and not await self._prepared(records):
                     continue
                 await self._slots.acquire()
-                outcome = self._fold_within_limits(records) if records else Outcome(position=self.folded)
-                self._requeue(records[outcome.consumed :])
-                if outcome.consumed or not records:
-                    self._advance(outcome)
-                else:
-                    self._slots.release()
+                async with self._folding:
+                    outcome = self._fold_within_limits(records) if records else Outcome(position=self.folded)
+                    self._requeue(records[outcome.consumed :])
+                    if outcome.consumed or not records:
+                        self._advance(outcome)  # before any wait: whoever ends this task must find what was folded
+                    else:
+                        self._slots.release()
+                    if outcome.consumed >= _LONG:
+                        await asyncio.sleep(0)
                 if outcome.blocked is not None:
                     await self._wait_blocked(outcome.blocked)
                 elif records:

@@ -316,11 +316,13 @@ async def _rebuild(
         left = records
         deadline = asyncio.get_running_loop().time() + _REBUILD_WAIT_SECONDS
         while left:
-            outcome = fold(left)
+            outcome = fold(left[: job.max_batch_records])
             if outcome.consumed:
                 owned.position = outcome.position
                 progress.records_done = before + outcome.position + 1
             left = left[outcome.consumed :]
+            if left:
+                await asyncio.sleep(0)  # heartbeats wait for a batch, not for a whole fetch
             if outcome.blocked is not None:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Refused(f"{job.source}/{number}: the rebuild cannot go on: {outcome.blocked}")

@@ -68,6 +68,7 @@ class Engine:
         self._epoch = 0
         """Counts assignments and revocations: what was begun in an older one ends without effect."""
         self._revoked = False
+        self._folding = asyncio.Lock()
         self._source: Source | None = None
         self._on_fatal: Callable[[BaseException], Awaitable[None]] | None = None
         self._recovery: asyncio.Task[None] | None = None
@@ -120,6 +121,7 @@ class Engine:
                 on_trouble=self._on_trouble,
                 counters=self.counters.setdefault(number, Counters()),
                 over_budget=self._over_budget,
+                folding=self._folding,
             )
             self.partitions[number] = partition
             partition.start()

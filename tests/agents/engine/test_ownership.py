@@ -1,6 +1,7 @@
 """Whose a partition is: what a revocation may keep, what a claim must notice, what may be submitted twice."""
 
 import asyncio
+import itertools
 import random
 from typing import Any
 
@@ -130,6 +131,33 @@ async def test_what_was_committed_is_committed_again_after_a_recovery() -> None:
     engine.told({99: 1})  # a partition that was given up meanwhile
     consumer.positions = await engine.assign(range(PARTITIONS))
     assert engine.uncommitted() == durable
+    await engine.stop()
+
+
+async def test_between_two_long_folds_the_loop_looks_after_its_connections() -> None:
+    """Heartbeats go out while every partition has a backlog: they wait for one batch, not for one of each partition."""
+    happened: list[str] = []
+
+    def step(table: Any, record: Any) -> list[Any]:
+        happened.append(f"{record.partition}/{record.offset // 200}")
+        return counting.count(table, record)
+
+    log = MemoryLog({SOURCE: PARTITIONS, OUT: 2, counting.DLQ: 1, CHANGELOG: PARTITIONS})
+    for number in range(PARTITIONS):
+        counting.fill(log, 1_000, 900 + number, partition=number)
+    engine = Engine(counting.job(max_batch_records=200, step=step), log)
+    consumer = FakeConsumer(log, engine, 1)
+    consumer.positions = await engine.assign(range(PARTITIONS))
+    engine.admit(0)
+    for number in range(PARTITIONS):
+        engine.submit(number, log.records(SOURCE, number), 1)
+
+    while any(partition.folded < 999 for partition in engine.partitions.values()):
+        happened.append("loop")
+        await asyncio.sleep(0)
+    batches = [name for index, name in enumerate(happened) if name != happened[index - 1]]
+    assert len(set(batches)) == 5 * PARTITIONS + 1
+    assert all("loop" in (one, other) for one, other in itertools.pairwise(batches))
     await engine.stop()
 
 
