@@ -3,5 +3,6 @@
 The engine imports nothing of Attune; a Faust user can take this folder away.  A user declares a
 `Job` (source topic, changelog, pure step) and gets a `faust.App` from `agents.engine.app.create_app`.
 Read in this order: `job` (what a user declares), `fold` (records -> outputs and changes, no I/O),
-`partition` (order of sends, fences), `changelog` (restore), `worker` and `transport` (Faust).
+`partition` (order of sends), `changelog` (fences: `Restored.scan` compares them), `restore` (who owns a
+partition), `worker` and `transport` (Faust).
 """

@@ -152,6 +152,8 @@ class Restored:
     """Keys whose last append is a late one -> its append time, milliseconds."""
     claims: dict[bytes, None] = dataclasses.field(default_factory=dict)
     """Owners whose claims stand."""
+    unheard: bool = False
+    """Whether a claim was taken away that neither this scan nor an earlier one has seen."""
     misplaced: int = -1
     """Highest offset of a watermark that tells that records were lost."""
     followed: dict[bytes, int] = dataclasses.field(default_factory=dict)
@@ -207,11 +209,12 @@ class Restored:
                 self.misplaced = offset
         elif key == REBUILT:
             start = int(_OFFSET.unpack(value or b"")[0])
-            self.whole_from = (
-                start if start <= offset else 0
-            )  # the rebuild itself stands elsewhere than it was meant to
+            # If the rebuild stands before where it was meant to, that offset is one of a topic that is gone.
+            self.whole_from = start if start <= offset else 0
         elif value is None:
-            self.claims.pop(key[len(CLAIM) :], None)
+            claim_of = key[len(CLAIM) :]
+            self.unheard |= claim_of not in self.claims
+            self.claims.pop(claim_of, None)
         else:
             self.claims[key[len(CLAIM) :]] = None
 
@@ -226,9 +229,10 @@ class Restored:
     def follows(self) -> bool:
         """Whether what was found behind the end of an earlier scan follows on that, as far as one can tell.
 
-        An owner who is heard of for the first time has claimed the partition behind that end, or dies before it does.
+        Every owner who is heard of for the first time has claimed the partition behind that end, unless it died before
+        it did; and a later one takes away no claims but those.
         """
-        return self.owner == NOBODY or self.owner in self.claims
+        return not self.unheard and (self.owner == NOBODY or self.owner in self.claims)
 
     @property
     def hidden(self) -> list[bytes]:

@@ -25,10 +25,6 @@ class BatchTooLarge(EngineError):
     """One batch does not fit into one record batch of the log."""
 
 
-class NotOwner(EngineError):
-    """The group has given the partition to somebody else."""
-
-
 class Superseded(EngineError):
     """The group gave out partitions anew while some were being restored: what was restored is dropped."""
 

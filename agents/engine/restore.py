@@ -135,7 +135,7 @@ class _Restoring:
         bounds = await _bounds(job, self.log, topic, self.number, max(self.end, self.found.next_offset))
         if bounds.end < self.found.next_offset:
             self._begin_anew()  # what was read is gone: what is there now counts
-        goes_on = self.found.next_offset > 0
+        goes_on, self.found.unheard = self.found.next_offset > 0, False
         begin = await self._scan(topic)
         if (self.kept is not None and self.found.suspects) or (goes_on and not self.found.follows):
             self._begin_anew()

@@ -30,6 +30,7 @@ from agents.engine.worker import Engine
 logger = logging.getLogger(__name__)
 
 SCHEME = "engine+kafka"
+_ASK_AGAIN_SECONDS = 1.0
 _BUSY_FETCH_SECONDS = 0.02
 """How long to wait for records while a partition is held back because its queue is full."""
 
@@ -61,8 +62,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread without a thread, around a consumer that the application builds.
 
     It lives in the loop of the fold: each fetch of a thread of its own costs four changes of thread, which is most of
-    what a small batch costs, and both would wait for one another's lock.  So a fold must let go of the loop well
-    within the session time-out, as it does after every batch.
+    what a small batch costs, and both would wait for one another's lock.  So whoever folds must let go of the loop well
+    within the session time-out: `Partition` does after every long batch, before another partition folds.
     """
 
     wait_for_shutdown = False
@@ -100,6 +101,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return transport.app.engine_options.new_consumer()
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        try:
+            return await self._taken(offsets)
+        except KafkaError as error:
+            logger.warning("commit failed and will be tried again: %r", error)
+            return False
+
+    async def is_member(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; return whether the group takes that from us.  A commit that fails otherwise is no answer."""
+        while True:
+            try:
+                return await self._taken(offsets)
+            except KafkaError as error:
+                logger.warning("the group does not say whether it counts on us, asked again: %r", error)
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+    async def _taken(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; return False if the group refuses.  Raises what else goes wrong."""
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()
         wanted = {
@@ -111,9 +129,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             await consumer.commit(wanted)
         except (CommitFailedError, IllegalStateError) as error:
             logger.info("commit refused, the group is rebalancing: %s", error)
-            return False
-        except KafkaError as error:
-            logger.warning("commit failed and will be tried again: %r", error)
             return False
         return True
 
@@ -230,12 +245,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return await cast("ConsumerThread", self._thread).committed(TP(self._source, partition))
 
     async def check_ownership(self) -> bool:
-        """Commit what is durable; the coordinator accepts that from a current member only."""
+        """Commit once more what is committed; the coordinator accepts that from a current member only."""
         assigned = {tp for tp in self.assignment() if tp.topic == self._source}
         offsets = {tp: offset for tp in assigned if (offset := await self.committed(tp.partition)) is not None}
         if not offsets:
             return bool(assigned)
-        return bool(await self._thread.commit(offsets))
+        return await cast("ConsumerThread", self._thread).is_member(offsets)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002 - Faust's
         """Commit what the engine calls durable and has not been committed yet."""

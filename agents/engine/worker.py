@@ -152,7 +152,12 @@ class Engine:
                     raise Superseded(f"{self.job.name}: partitions were given out anew") from error
             else:
                 break
-        serial = await self._source.rewind(positions)
+        try:
+            serial = await self._source.rewind(positions)
+        except Exception as error:
+            if epoch == self._epoch:
+                raise
+            raise Superseded(f"{self.job.name}: partitions were given out anew") from error
         if epoch == self._epoch:
             self.admit(serial)
 

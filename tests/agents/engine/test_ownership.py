@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, IllegalStateError, UnknownError
 
-from agents.engine import changelog
+from agents.engine import changelog, transport
 from agents.engine.errors import SendAbandoned, Superseded
 from agents.engine.memory import MemoryLog
 from agents.engine.records import Entry
@@ -131,6 +133,44 @@ async def test_what_was_committed_is_committed_again_after_a_recovery() -> None:
     engine.told({99: 1})  # a partition that was given up meanwhile
     consumer.positions = await engine.assign(range(PARTITIONS))
     assert engine.uncommitted() == durable
+    await engine.stop()
+
+
+async def test_a_commit_that_fails_otherwise_says_nothing_about_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked whether the group counts on it, a worker asks until there is an answer: else it would wait for ever."""
+    monkeypatch.setattr(transport, "_ASK_AGAIN_SECONDS", 0.0)
+    answers: list[BaseException | bool] = [UnknownError(), GroupAuthorizationFailedError(), True, UnknownError(), False]
+
+    class Thread:
+        async def _taken(self, _: Any) -> bool:
+            answer = answers.pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+    thread: Any = Thread()
+    assert await transport.ConsumerThread.is_member(thread, {})
+    assert not await transport.ConsumerThread.is_member(thread, {})
+    assert await transport.ConsumerThread._commit(SimpleNamespace(_taken=_unknown), {}) is False
+
+
+async def _unknown(_: Any) -> bool:
+    raise UnknownError
+
+
+async def test_a_seek_that_was_overtaken_ends_nothing() -> None:
+    """Partitions are given out anew while a restored one is sought: the consumer refuses, which is no failure then."""
+    log = counting.memory_log()
+    engine = Engine(counting.job(), log)
+
+    class Overtaken(FakeConsumer):
+        async def rewind(self, positions: Any) -> int:
+            await engine.revoke()
+            raise IllegalStateError(f"no assignment of {positions}")
+
+    Overtaken(log, engine, 1)
+    with pytest.raises(Superseded):
+        await engine.take_up([0])
     await engine.stop()
 
 

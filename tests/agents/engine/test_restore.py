@@ -1,5 +1,7 @@
 """Restores and claims beyond the ordinary: large repairs, races, a changelog that is gone."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from agents.engine.records import Entry
 from agents.engine.restore import Owned
 from tests.agents.engine import counting
 from tests.agents.engine.counting import CHANGELOG, DLQ, OUT, SOURCE
-from tests.agents.engine.test_partition import run_to_end
+from tests.agents.engine.test_partition import Running, run_to_end, until
 
 TOPICS = {SOURCE: 1, OUT: 2, DLQ: 1, CHANGELOG: 1}
 
@@ -92,6 +94,67 @@ async def test_a_kept_state_is_not_continued_by_another_changelog(aligned: bool)
     expected, _ = counting.sequential(log, job)
     final = await counting.restored(log, job, None, kept=kept)
     assert {key: final.table.at_rest(key) for key in final.table} == expected
+
+
+async def test_a_kept_state_is_not_continued_behind_an_owner_whose_claim_it_has_not_seen() -> None:
+    """The end is lost, the next owner claims and folds before where it was, and a third one claims behind it."""
+    log = counting.memory_log()
+    for number in range(400):
+        key = b"hot-%d" % (number % 3) if number < 100 else b"late-%d" % number
+        log.append_now(SOURCE, 0, [Entry(key, b"1", [])])
+    job = counting.job()
+    kept = await _owned_for(log, job, range(1, 101), committed=None)
+    log.lose(CHANGELOG, 0, 20)
+    second = await _owned_for(log, job, [100, 200, *range(201, 251)], committed=5)
+    assert second.changelog_next > kept.changelog_next
+    await _owned_for(log, job, range(251, 301), committed=200)
+    expected, _ = counting.sequential(log, job)
+    again = await _owned_for(log, job, [400], committed=300, kept=kept)
+    assert {key: again.table.at_rest(key) for key in again.table} == expected
+
+
+async def _owned_for(log: MemoryLog, job: Any, ends: Sequence[int], *, committed: int | None, **options: Any) -> Owned:
+    """Own the partition for batches that end before these offsets; return the state as it is kept afterwards."""
+    running = Running(log, job, await counting.restored(log, job, committed, **options))
+    partition = running.partition
+    partition.start()
+    for end in ends:
+        partition.submit([one for one in log.records(SOURCE, 0) if partition.folded < one.offset < end])
+        await until(lambda end=end: partition.durable >= end - 1)
+    assert await partition.drain()
+    return Owned(partition.table, partition.durable, partition.changelog_next, partition.owner)
+
+
+async def test_a_claim_that_lands_before_what_was_read_reads_again_at_once() -> None:
+    """The changelog is lost between the scan and the claim: nobody waits for the end that is gone."""
+
+    class Losing(MemoryLog):
+        lost = False
+
+        async def append(self, topic: str, partition: int, entries: Any) -> int:
+            if topic == CHANGELOG and self.lost:
+                self.lost = False
+                self.lose(CHANGELOG, 0, 0)
+            return await super().append(topic, partition, entries)
+
+    log = Losing(TOPICS)
+    counting.fill(log, 50, seed=6)
+    job = counting.job(confirm_seconds=600.0)
+    await run_to_end(log, job)
+    log.lost = True
+    async with asyncio.timeout(20):
+        with pytest.raises(Refused, match="had seen records that are gone"):
+            await counting.restored(log, job, None)
+
+
+async def test_a_rebuild_that_landed_elsewhere_makes_no_changelog_whole() -> None:
+    """It says from where on the changelog is whole, by offsets of a topic that is gone: refused with the remedy."""
+    log = counting.memory_log()
+    counting.fill(log, 50, seed=6)
+    repairs = [(b"key-1", b'{"count": 1, "sum": 1}'), changelog.rebuilt_from(30)]
+    log.append_now(CHANGELOG, 0, changelog.batch(repairs, 49, 1, changelog.successor(changelog.NOBODY), 30))
+    with pytest.raises(Refused, match=r"had seen records that are gone.*--rebuild"):
+        await counting.restored(log, counting.job(), 50)
 
 
 async def test_a_changelog_that_lost_its_beginning_is_refused() -> None:
