@@ -1,6 +1,7 @@
 """A log in memory, for simulation and tests; it keeps the contract of `Log` without a broker."""
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -37,6 +38,8 @@ class MemoryLog:
         }
         self._ends: dict[tuple[str, int], int] = {}
         self._begins: dict[tuple[str, int], int] = {}
+        self._cleaned: defaultdict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+        """Of each partition the tombstones that a compaction has kept, and when the first one did."""
         self.clock_ms = 1_000_000
 
     async def append(self, topic: str, partition: int, entries: Sequence[PlainEntry]) -> int:
@@ -99,7 +102,8 @@ class MemoryLog:
     def compact(self, topic: str, partition: int, *, lag_ms: int, tombstone_ms: int | None = None) -> None:
         """Keep the last offset of each key, as a broker does, in what stands before the first record within the lag.
 
-        What is younger replaces nothing yet. Tombstones older than `tombstone_ms` go too, None keeps them for ever.
+        What is younger replaces nothing yet. A tombstone that an earlier compaction has kept `tombstone_ms` ago goes
+        too, None keeps them for ever: whoever reads for less than that has read nothing that it removed (KIP-534).
         """
         place = (topic, partition)
         records = self._records[place]
@@ -107,16 +111,16 @@ class MemoryLog:
         gone = -1 if tombstone_ms is None else self.clock_ms - tombstone_ms
         clean = next((index for index, one in enumerate(records) if one.timestamp > limit), len(records))
         last = {record.key: record.offset for record in records[:clean]}
-        kept = [
-            record
-            for record in records[:clean]
-            if record.offset == last[record.key] and (record.value is not None or record.timestamp > gone)
-        ]
+        kept = [record for record in records[:clean] if record.offset == last[record.key]]
+        since = self._cleaned[place]
+        kept = [one for one in kept if one.value is not None or since.get(one.offset, self.clock_ms) > gone]
+        self._cleaned[place] = {one.offset: since.get(one.offset, self.clock_ms) for one in kept if one.value is None}
         self._records[place] = kept + records[clean:]
 
     def lose(self, topic: str, partition: int, end: int) -> None:
         """Lose what lies at `end` and behind, as an unclean leader does; from 0 on, as a topic that is made anew."""
         place = (topic, partition)
+        self._cleaned[place].clear()
         self._begins[place] = min(self._begins.get(place, 0), end)
         self._ends[place] = min(self._ends.get(place, 0), end)
         self._records[place] = [record for record in self._records[place] if record.offset < end]

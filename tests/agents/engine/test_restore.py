@@ -310,8 +310,9 @@ async def test_a_state_that_was_deleted_long_ago_does_not_come_back() -> None:
     job = counting.job()
     zombie = await counting.restored(log, job)
     await run_to_end(log, job)
-    log.clock_ms += 2 * job.compaction_lag_ms
-    log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms, tombstone_ms=1)
+    for _ in range(2):  # the second removes the tombstone
+        log.clock_ms += 2 * job.compaction_lag_ms
+        log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms, tombstone_ms=1)
     log.append_now(CHANGELOG, 0, changelog.batch([(b"k", b'{"count": 1, "sum": 1}')], 0, 1, zombie.owner))
     owned = await counting.restored(log, job, 4)
     assert list(owned.table) == [b"other"]
