@@ -57,6 +57,8 @@ def configure(level: str = "INFO") -> None:
     root.setLevel(level)
     for noisy in ("faust", "mode", "aiokafka"):
         logging.getLogger(noisy).setLevel("WARNING" if level == "INFO" else level)
+    if level == "INFO":  # that a timer of Faust's came late while much was folded is no news that anybody can use
+        logging.getLogger("mode.timers").setLevel("ERROR")
     handler.addFilter(_of_clients(Calm()))
     structlog.configure(
         processors=[

@@ -99,6 +99,7 @@ class KafkaLog:
                 # its place, each with a time-out that shrinks quadratically: queue them here instead.
                 async with self._queues[place]:
                     future = await producer.send_batch(builder, topic, partition=partition)
+                future.add_done_callback(_looked_at)
                 metadata = await future
         except TimeoutError as error:
             raise SendAbandoned(
@@ -211,6 +212,12 @@ def outside(error: OffsetOutOfRangeError) -> OffsetGone:
     """Say of what a broker answers where it has nothing (the error holds offsets by topic-partition)."""
     places = ", ".join(f"{tp.topic}/{tp.partition} at {offset}" for tp, offset in error.args[0].items())
     return OffsetGone(f"there is nothing any more at {places}")
+
+
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    """Take note of how a send ended: nobody waits any more for one that was abandoned."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _our_ms() -> int:

@@ -64,7 +64,17 @@ async def restore(
     progress = progress or Restores()
     if job.changelog is None:
         return await _stateless(job, log, number, committed)
-    _refuse_partitions(job, await log.partitions(job.changelog), counts[job.source])
+    try:
+        found = await log.partitions(job.changelog)
+    except Refused as error:
+        if committed is None:
+            raise
+        raise Refused(
+            f"changelog {job.changelog} is not there, but {job.source}/{number} was folded up to {committed}: if it "
+            f"was deleted, create it as declared and rebuild the state from the source (worker option --rebuild); "
+            f"{error}"
+        ) from error
+    _refuse_partitions(job, found, counts[job.source])
     return await _Restoring(job, log, number, committed, counts, kept, rebuild, progress).run()
 
 

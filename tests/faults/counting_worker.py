@@ -1,6 +1,6 @@
 """A worker process for fault tests: the counting job on a real broker, through Faust.
 
-Run as `python -m tests.faults.counting_worker BOOTSTRAP PREFIX GROUP [--die-between]`.
+Run as `python -m tests.faults.counting_worker BOOTSTRAP PREFIX GROUP`; `--help` names its options.
 """
 
 import argparse

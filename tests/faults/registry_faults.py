@@ -17,7 +17,7 @@ async def away(job: MainJob, recovery: Recovery) -> None:
     try:
         job.start("router")
         async with asyncio.timeout(60):
-            while " waits: " not in job.log("router"):
+            while f" waits: GET {job.registry.url}" not in job.log("router"):
                 await asyncio.sleep(0.2)
     finally:
         job.registry.start()  # from the main thread, which it dies with

@@ -125,6 +125,17 @@ async def _owned_for(log: MemoryLog, job: Any, ends: Sequence[int], *, committed
     return Owned(partition.table, partition.durable, partition.changelog_next, partition.owner)
 
 
+async def test_a_changelog_that_is_not_there_is_refused() -> None:
+    """With the remedy of a job that begins, or with that of one whose changelog was deleted."""
+    log = MemoryLog({SOURCE: 1, OUT: 2, DLQ: 1})
+    counting.fill(log, 50, seed=6)
+    with pytest.raises(Refused, match="create it before the worker starts") as new:
+        await counting.restored(log, counting.job(), None)
+    assert "--rebuild" not in str(new.value)
+    with pytest.raises(Refused, match=r"was folded up to 40.*create it as declared and rebuild.*--rebuild"):
+        await counting.restored(log, counting.job(), 40)
+
+
 async def test_a_claim_that_lands_before_what_was_read_reads_again_at_once() -> None:
     """The changelog is lost between the scan and the claim: nobody waits for the end that is gone."""
 
