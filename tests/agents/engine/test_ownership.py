@@ -10,8 +10,9 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, IllegalStateError, UnknownError
 
 from agents.engine import changelog, transport
-from agents.engine.errors import SendAbandoned, Superseded
+from agents.engine.errors import OffsetGone, SendAbandoned, Superseded
 from agents.engine.memory import MemoryLog
+from agents.engine.partition import send_all
 from agents.engine.records import Entry
 from agents.engine.worker import Engine
 from tests.agents.engine import counting
@@ -172,6 +173,64 @@ async def test_a_seek_that_was_overtaken_ends_nothing() -> None:
     with pytest.raises(Superseded):
         await engine.take_up([0])
     await engine.stop()
+
+
+async def test_a_seek_that_was_overtaken_lets_nothing_in() -> None:
+    """Partitions are given up while a restored one is sought: no run is taken until the next are restored."""
+    log = counting.memory_log()
+    engine = Engine(counting.job(), log)
+
+    class Overtaken(FakeConsumer):
+        async def rewind(self, positions: Any) -> int:
+            await engine.revoke()
+            return self.serial
+
+    Overtaken(log, engine, 1)
+    await engine.take_up([0])
+    assert not engine.takes_runs
+    await engine.stop()
+
+
+async def test_a_source_that_is_not_trusted_is_looked_at_once() -> None:
+    """Word that it lacks an offset restores what is owned, without leaving the group; while restoring it is no news."""
+    log, engine, consumer = await start(600)
+    await consumer.run_until_done()
+    engine.distrust(OffsetGone("source/0 at 301"))
+    await asyncio.sleep(0)
+    assert not engine.takes_runs
+    engine.distrust(OffsetGone("source/0 at 301"))
+    await until(lambda: engine.takes_runs)
+    assert engine.recoveries == 1
+    for number in range(PARTITIONS):
+        counting.fill(log, 50, 700 + number, partition=number)
+    await consumer.run_until_done()
+    await judge(log, engine)
+    await engine.stop()
+    idle = Engine(counting.job(), log)
+    FakeConsumer(log, idle, 1)
+    idle.distrust(OffsetGone("source/0 at 301"))
+    await asyncio.sleep(0.01)
+    assert idle.recoveries == 0
+
+
+async def test_what_follows_a_failed_send_is_never_sent() -> None:
+    """Two batches go to one destination and the first fails: the second waits until it is given up with it."""
+
+    class Failing(MemoryLog):
+        async def append(self, topic: str, partition: int, entries: Any) -> int:
+            if entries[0].value == b"first":
+                raise SendAbandoned("no acknowledgement")
+            return await super().append(topic, partition, entries)
+
+    log = Failing({OUT: 1})
+    first, second = asyncio.Event(), asyncio.Event()
+    with pytest.raises(SendAbandoned):
+        await send_all(log, {(OUT, 0): [Entry(b"k", b"first", [])]}, {(OUT, 0): (None, first)})
+    later = asyncio.create_task(send_all(log, {(OUT, 0): [Entry(b"k", b"second", [])]}, {(OUT, 0): (first, second)}))
+    done, _ = await asyncio.wait([later], timeout=0.05)
+    assert not done
+    assert log.records(OUT, 0) == []
+    later.cancel()
 
 
 async def test_between_two_long_folds_the_loop_looks_after_its_connections() -> None:
