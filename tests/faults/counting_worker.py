@@ -60,6 +60,7 @@ def build(bootstrap: str, prefix: str, group: str, **changes: Any) -> EngineApp:
             heartbeat_interval_ms=500,
             request_timeout_ms=11_000,
             fetch_max_wait_ms=50,
+            metadata_max_age_ms=SURVIVAL["metadata_max_age_ms"],
         )
 
     log = KafkaLog(producer=producer, consumer=reader)
