@@ -25,16 +25,20 @@ async def log_and_topic(request: pytest.FixtureRequest) -> AsyncIterator[tuple[L
         yield MemoryLog({topic: 2}, max_batch_bytes=LIMIT), topic
         return
     bootstrap = request.getfixturevalue("kafka").bootstrap
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, 2, 1)])
-    await admin.close()
+    await create(bootstrap, topic, 2)
     log = KafkaLog(
         producer=lambda: AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=LIMIT),
         consumer=lambda: AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="none"),
     )
     yield log, topic
     await log.stop()
+
+
+async def create(bootstrap: str, topic: str, partitions: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, partitions, 1)])
+    await admin.close()
 
 
 def entries(*values: bytes) -> list[Entry]:
@@ -108,9 +112,9 @@ async def test_goes_on_after_abandoning(log_and_topic: tuple[Log, str]) -> None:
 async def test_a_topic_that_is_made_anew_ends_a_read_of_it(kafka: Any) -> None:
     """What was to be read is gone in the middle of it: the reader hears so, it does not wait for it."""
     topic = f"anew-{uuid.uuid4().hex[:8]}"
+    await create(kafka.bootstrap, topic, 1)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, 1, 1)])
     log = KafkaLog(
         producer=lambda: AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, enable_idempotence=True),
         consumer=lambda: AIOKafkaConsumer(
@@ -123,7 +127,7 @@ async def test_a_topic_that_is_made_anew_ends_a_read_of_it(kafka: Any) -> None:
             if run[0].offset == 0:
                 await admin.delete_topics([topic])
                 await asyncio.sleep(1)
-                await admin.create_topics([NewTopic(topic, 1, 1)])
+                await create(kafka.bootstrap, topic, 1)
 
     try:
         for _ in range(50):
@@ -139,10 +143,7 @@ async def test_a_topic_that_is_made_anew_ends_a_read_of_it(kafka: Any) -> None:
 async def test_renews_the_producer_before_sequences_wrap(kafka: Any) -> None:
     """At the limit of records per partition a new producer takes over; nothing is lost, doubled or out of order."""
     topic = f"renew-{uuid.uuid4().hex[:8]}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, 1, 1)])
-    await admin.close()
+    await create(kafka.bootstrap, topic, 1)
     made: list[AIOKafkaProducer] = []
 
     def producer() -> AIOKafkaProducer:

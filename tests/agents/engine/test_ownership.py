@@ -159,17 +159,23 @@ async def _unknown(_: Any) -> bool:
     raise UnknownError
 
 
+class Overtaken(FakeConsumer):
+    """Its partitions are given up while they are sought; it refuses the seek if it has an error for that."""
+
+    error: Exception | None = None
+
+    async def rewind(self, positions: Any) -> int:
+        await self.engine.revoke()
+        if self.error is not None:
+            raise self.error
+        return await super().rewind(positions)
+
+
 async def test_a_seek_that_was_overtaken_ends_nothing() -> None:
     """Partitions are given out anew while a restored one is sought: the consumer refuses, which is no failure then."""
     log = counting.memory_log()
     engine = Engine(counting.job(), log)
-
-    class Overtaken(FakeConsumer):
-        async def rewind(self, positions: Any) -> int:
-            await engine.revoke()
-            raise IllegalStateError(f"no assignment of {positions}")
-
-    Overtaken(log, engine, 1)
+    Overtaken(log, engine, 1).error = IllegalStateError("no assignment")
     with pytest.raises(Superseded):
         await engine.take_up([0])
     await engine.stop()
@@ -179,12 +185,6 @@ async def test_a_seek_that_was_overtaken_lets_nothing_in() -> None:
     """Partitions are given up while a restored one is sought: no run is taken until the next are restored."""
     log = counting.memory_log()
     engine = Engine(counting.job(), log)
-
-    class Overtaken(FakeConsumer):
-        async def rewind(self, positions: Any) -> int:
-            await engine.revoke()
-            return self.serial
-
     Overtaken(log, engine, 1)
     await engine.take_up([0])
     assert not engine.takes_runs
