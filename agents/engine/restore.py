@@ -142,7 +142,7 @@ class _Restoring:
     async def _read(self) -> int:
         """Read what is new in the changelog; return the first offset that must be there for it to be whole."""
         job, topic = self.job, self.job.changelog or ""
-        bounds = await _bounds(job, self.log, topic, self.number, max(self.end, self.found.next_offset))
+        bounds = await _bounds(job, self.log, topic, self.number, self.found.next_offset)
         if bounds.end < self.found.next_offset:
             self._begin_anew()  # what was read is gone: what is there now counts
         goes_on, self.found.unheard = self.found.next_offset > 0, False

@@ -333,6 +333,32 @@ async def test_one_trouble_is_one_recovery() -> None:
     await judge(log, engine)
 
 
+@pytest.mark.parametrize("forgotten_first", [True, False])
+async def test_a_revocation_ends_a_recovery(forgotten_first: bool) -> None:
+    """Partitions are taken away while the group is asked whether it counts on us: its late answer gives back none."""
+    log, engine, consumer = await start(600)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def check_ownership() -> bool:
+        asked.set()
+        await answer.wait()
+        return True
+
+    consumer.check_ownership = check_ownership  # type: ignore[method-assign]
+    engine._on_trouble(engine.partitions[0], SendAbandoned("no acknowledgement"))
+    await asked.wait()
+    answer_early = asyncio.get_running_loop().call_soon(answer.set) if not forgotten_first else None
+    await engine.revoke()
+    engine.forget()
+    assert (answer_early is not None) == answer.is_set()
+    answer.set()
+    ends = [await log.bounds(CHANGELOG, number) for number in range(PARTITIONS)]
+    await asyncio.sleep(0.05)
+    assert not engine.partitions
+    assert not engine.takes_runs
+    assert [await log.bounds(CHANGELOG, number) for number in range(PARTITIONS)] == ends
+
+
 async def test_a_restore_that_was_overtaken_has_no_effect() -> None:
     """Partitions that are restored while the group gives them out anew are not owned, whatever comes when."""
 
