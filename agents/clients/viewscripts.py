@@ -61,13 +61,20 @@ for i = 2, #KEYS do
 end
 return table.concat(results, ' ')
 """
-MARK: Final = """
--- keys: pointer, marks; arguments: generation, source, the mark that must stand there, the mark that shall
+MARKS: Final = """
+-- keys: pointer, marks; arguments: generation, then of each source its name, the mark that must stand there, and the
+-- mark that shall; answers what stands there now
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'moved' end
-local known = redis.call('HGET', KEYS[2], ARGV[2]) or ''
-if known ~= ARGV[3] then return known end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-return ARGV[4]
+local standing = {}
+for i = 2, #ARGV, 3 do
+  local known = redis.call('HGET', KEYS[2], ARGV[i]) or ''
+  if known == ARGV[i + 1] then
+    known = ARGV[i + 2]
+    redis.call('HSET', KEYS[2], ARGV[i], known)
+  end
+  standing[#standing + 1] = known
+end
+return cmsgpack.pack(standing)
 """
 
 BEGIN: Final = """
@@ -130,4 +137,4 @@ def sha1(script: str) -> str:
     return hashlib.sha1(script.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
 
-ALL: Final = (STATES, ENTRIES, MARK, PARTITIONS, READ, BEGIN, BUILD, KEEP, SWITCH)
+ALL: Final = (STATES, ENTRIES, MARKS, PARTITIONS, READ, BEGIN, BUILD, KEEP, SWITCH)

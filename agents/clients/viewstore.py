@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import redis.asyncio
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from agents.clients import viewscripts
 from agents.view import NOWHERE, PARTS, STATE, Away, Mark, Moved, StateWrite, Stored, Write
@@ -35,13 +35,15 @@ GENERATIONS: Final = f"{_ROOT}:generations"
 _POSITION: Final = "position"
 _CHUNK: Final = 100
 """Customers that one call of a script writes: Redis serves others in between."""
+_MARKS_REMEMBERED: Final = 1_024
+"""Whoever reads customers reads the same marks again and again."""
 _PIPELINE: Final = 10
 """Calls that go out together."""
 _UNLINKED: Final = 500
 _BUILDING_SECONDS: Final = 60
 """A rebuild that has died is out of the way after so long."""
 
-_STATES, _ENTRIES, _MARK, _PARTITIONS, _READ, _BEGIN, _BUILD, _KEEP, _SWITCH = map(viewscripts.sha1, viewscripts.ALL)
+_STATES, _ENTRIES, _MARKS, _PARTITIONS, _READ, _BEGIN, _BUILD, _KEEP, _SWITCH = map(viewscripts.sha1, viewscripts.ALL)
 
 _TAKEN: Final = "the rebuild paused for so long that another one could begin; run it again"
 
@@ -50,6 +52,7 @@ Call = tuple[str, Sequence[str], Sequence[str | bytes]]
 
 _ENCODE_MARK = msgspec.json.Encoder().encode
 _DECODE_MARK = msgspec.json.Decoder(Mark).decode
+_DECODE_MARKS = msgspec.msgpack.Decoder(list[str]).decode
 _DECODE_READ = msgspec.msgpack.Decoder(tuple[list[str], list[str], list[str], list[str], list[str]]).decode
 
 
@@ -112,12 +115,12 @@ class ViewStore:
         """Do the same for several sources at once."""
         keys = (BUILDING if building else CURRENT, _key(generation, "marks"))
         wanted = [_ENCODE_MARK(mark) for _, mark, _ in marks]
-        calls: list[Call] = [
-            (_MARK, keys, (generation, source, known, encoded))
-            for (source, _, known), encoded in zip(marks, wanted, strict=True)
-        ]
-        answers = await self._run(calls, _moved(generation, building))
-        return [(answer, answer == encoded) for answer, encoded in zip(answers, wanted, strict=True)]
+        arguments: list[str | bytes] = [generation]
+        for (source, _, known), encoded in zip(marks, wanted, strict=True):
+            arguments += (source, known, encoded)
+        (answer,) = await self._run([(_MARKS, keys, arguments)], _moved(generation, building))
+        standing = [mark.encode() for mark in _DECODE_MARKS(answer)]
+        return [(mark, mark == encoded) for mark, encoded in zip(standing, wanted, strict=True)]
 
     async def read(self, customer: str) -> Stored:
         """Return one customer, marks and numbers, in one round trip; raises Moved where there are no views at all."""
@@ -230,14 +233,7 @@ class ViewStore:
 
         Raises Moved with the words `moved` where one of them finds another generation than it was meant for.
         """
-
-        def ask() -> Awaitable[Any]:
-            pipe = self._client.pipeline(transaction=False)
-            for sha, keys, arguments in calls:
-                pipe.evalsha(sha, len(keys), *keys, *arguments)
-            done: Awaitable[Any] = pipe.execute(raise_on_error=False)
-            return done
-
+        ask = functools.partial(self._called, calls)
         answers = await self._asked(ask)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             for text in viewscripts.ALL:
@@ -250,6 +246,20 @@ class ViewStore:
             raise Moved(moved)
         return list(answers)
 
+    async def _called(self, calls: Sequence[Call]) -> list[Any]:
+        """Call scripts and return what each answers, errors too."""
+        if len(calls) == 1:  # a pipeline costs a third more
+            ((sha, keys, arguments),) = calls
+            try:
+                return [await self._client.evalsha(sha, len(keys), *keys, *arguments)]
+            except ResponseError as error:
+                return [error]
+        pipe = self._client.pipeline(transaction=False)
+        for sha, keys, arguments in calls:
+            pipe.evalsha(sha, len(keys), *keys, *arguments)
+        answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
@@ -257,6 +267,7 @@ class ViewStore:
             raise Away(f"Redis does not answer: {error or type(error).__name__}") from error
 
 
+@functools.lru_cache(_MARKS_REMEMBERED)
 def parse_mark(stored: bytes | None) -> Mark | None:
     """Read a mark as it stands in the store; None where there is none, or one that this release cannot read."""
     if not stored:

@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 
 from agents.engine.errors import Refused
-from agents.engine.records import Entry, PlainEntry, Record
+from agents.engine.records import Entry, Headers, PlainEntry, Record
 
 WATERMARK = b"\x00watermark"
 REBUILT = b"\x00rebuilt"
@@ -163,10 +163,14 @@ class Restored:
         """Take in a run; return the changes that stand (newest fence of each key), in order."""
         changes: list[tuple[bytes, bytes | None]] = []
         fences, suspects = self.fences, self.suspects
+        headers: Headers | None = None
+        fence, late = -1, False
         for record in records:
-            fence, owner = _mark_of(record)
-            late = (owner != self.owner and not self._is_next(owner, record.offset)) or fence < self.position
-            self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
+            if record.headers != headers:  # the records of a batch have the same mark
+                headers = record.headers
+                fence, owner = _mark_of(record)
+                late = (owner != self.owner and not self._is_next(owner, record.offset)) or fence < self.position
+                self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
             key, value = record.key, record.value
             assert key is not None
             if late and not key.startswith(_HIDE_NOTHING):

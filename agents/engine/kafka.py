@@ -35,6 +35,8 @@ _FINAL = (
 )
 """Errors that no repetition mends."""
 _METADATA_SECONDS = 15.0
+_TURNS = 3
+"""After so many turns of the loop a consumer has asked for what comes next: it is fetched while a run is taken in."""
 _LOG_APPEND_TIME = 1
 """Timestamp type of a record whose time the broker has set."""
 
@@ -138,6 +140,8 @@ class KafkaLog:
                 if run and run[-1].offset >= end:
                     run = [record for record in run if record.offset < end]
                 if run:
+                    for _ in range(_TURNS):
+                        await asyncio.sleep(0)
                     yield run
         finally:
             await consumer.stop()

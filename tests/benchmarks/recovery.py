@@ -18,6 +18,7 @@ import psutil
 
 from agents.clients import kafka
 from agents.engine import changelog
+from agents.engine.app import tune_garbage_collector
 from agents.engine.job import Job
 from agents.engine.kafka import KafkaLog
 from agents.engine.records import Entry
@@ -78,7 +79,11 @@ async def fill(bootstrap: str, states: int, size: int) -> None:
 
 
 async def restored(bootstrap: str) -> dict[str, float]:
-    """Restore and return seconds, CPU seconds, states and by how much this process has grown."""
+    """Restore and return seconds, CPU seconds, states and by how much this process has grown.
+
+    The garbage collector is set as a worker sets it.
+    """
+    tune_garbage_collector()
     process, log = psutil.Process(), _log(bootstrap)
     before, started, cpu = process.memory_info().rss, time.monotonic(), time.process_time()
     owned = await restore(_job(), log, 0, committed=_POSITION + 1, counts={SOURCE: 1})

@@ -3,7 +3,8 @@
 View lag: interactions at 1,000 a second through router, fold and view agent, each a process of its own, on an embedded
 Kafka and Valkey; Redis itself tells when the state of one of a tenth of the customers has changed.  Two figures: from
 the append of the changelog record (the view's own part) and from the append of the interaction (all of it).
-HTTP: `attune api` as a process, 500 requests a second in an open loop, beside workers that have nothing to do.
+HTTP: `attune api` as a process, 500 requests a second in an open loop, beside workers that have nothing to do, and then
+without them: what is left is the service, Redis and the reader.
 
 All of that shares the machine with whatever else runs there.  So two rows say what the machine itself added at the same
 time: how late a timer fires in a process that has nothing to do, and how much of the cores was left over.
@@ -167,6 +168,9 @@ async def measure(folder: Path, seconds: float) -> tuple[list[dict[str, Any]], l
                 answering = cpu_seconds(pid)
                 http = await open_loop(host, port, paths, rate=HTTP_RATE, seconds=seconds)
                 answering = cpu_seconds(pid) - answering
+            await asyncio.to_thread(job.stop)
+            async with watched() as alone:
+                http_alone = await open_loop(host, port, paths, rate=HTTP_RATE, seconds=seconds)
         await store._client.aclose()
     return [
         row("view lag from the changelog, ms", of_changelog, ASKED_LAG_MS),
@@ -174,6 +178,8 @@ async def measure(folder: Path, seconds: float) -> tuple[list[dict[str, Any]], l
         row("  a timer in an idle process then, ms", busy.late_ms, None),
         row("HTTP read at 500 a second, ms", http, ASKED_HTTP_MS),
         row("  a timer in an idle process then, ms", quiet.late_ms, None),
+        row("HTTP read without the workers, ms", http_alone, ASKED_HTTP_MS),
+        row("  a timer in an idle process then, ms", alone.late_ms, None),
     ], [
         f"view agent: {used / seconds:.2f} of a core at {RATE:,} events a second; {busy.idle:.0%} left over",
         f"HTTP service: {answering / seconds:.2f} of a core at {HTTP_RATE} a second; {quiet.idle:.0%} left over",

@@ -153,20 +153,20 @@ async def test_a_customer_of_whom_only_an_action_is_known_yet(desk: Desk) -> Non
 
 
 async def test_one_round_trip_a_request(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pipeline to Redis for each answer, also for the first one after a rebuild has switched."""
-    import redis.asyncio.client as library
+    """One command to Redis for each answer, also for the first one after a rebuild has switched."""
+    import redis.asyncio.connection as library
 
     trips = 0
-    execute = library.Pipeline.execute
+    send = library.AbstractConnection.send_packed_command
 
     async def counted(self: Any, *arguments: Any, **options: Any) -> Any:
         nonlocal trips
         trips += 1
-        return await execute(self, *arguments, **options)
+        return await send(self, *arguments, **options)
 
     await desk.state()
     await desk.get(ME)
-    monkeypatch.setattr(library.Pipeline, "execute", counted)
+    monkeypatch.setattr(library.AbstractConnection, "send_packed_command", counted)
     for path in (ME, f"{ME}/actions", f"{ME}/suppressions", "/readyz"):
         trips = 0
         assert (await desk.get(path)).status_code == 200
