@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agents.cli import context
+from agents.cli import context, printed
 from agents.cli.dlq_session import Session, run
 from agents.errors import AttuneError, UsageError
 
@@ -205,7 +205,6 @@ def _of(whole: int | None) -> str:
 
 def _print_list(letters: list[Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -228,7 +227,7 @@ def _print_list(letters: list[Any]) -> None:
             str(letter.redriven or ""),
             escape(why),
         )
-    Console().print(table)
+    printed.table(table)
 
 
 def _print_letter(plain: dict[str, Any], size: int | None) -> None:

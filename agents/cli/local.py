@@ -5,10 +5,9 @@ from collections import deque
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from agents.cli import context
+from agents.cli import context, printed
 from agents.platform.local import LocalPlatform, Status
 from agents.settings import variable
 
@@ -36,7 +35,7 @@ def _show(status: Status, *, as_json: bool) -> None:
             "registry", status.registry_url, f"pid {status.registry_pid}" if status.registry_pid else "stopped"
         )
     table.add_row("data", status.home, "")
-    Console().print(table)
+    printed.table(table)
 
 
 @app.command("up", epilog="Example: attune local up && attune topics apply && attune worker")

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from agents.cli import connect, context
+from agents.cli import connect, context, printed
 from agents.errors import AttuneError
 from schemas import headers as names
 from schemas.model import InvalidModel
@@ -60,7 +60,6 @@ def tell_checked(
 
 def show_versions(kind: str, *, as_json: bool) -> None:
     """List what was published and which version decides."""
-    from rich.console import Console
     from rich.table import Table
 
     from agents import documents
@@ -79,7 +78,7 @@ def show_versions(kind: str, *, as_json: bool) -> None:
         at = "" if version.approved_at is None else names.rfc3339(version.approved_at)
         active = "active" if version.is_active else "passed over" if version.passed_over is not None else ""
         table.add_row(version.name, _cut(version.version), version.sha256[:12], version.approved_by, at, active)
-    Console().print(table)
+    printed.table(table)
     for version in found:
         if version.passed_over is not None:
             typer.echo(f"{version.name} {_cut(version.version)} was approved and passed over: {version.passed_over}")

@@ -8,7 +8,7 @@ import typer
 
 from agents import settings as own
 from agents.addresses import MASK, without_password
-from agents.cli import context
+from agents.cli import context, printed
 from agents.errors import UsageError
 
 app = typer.Typer()
@@ -99,7 +99,6 @@ def _plain(value: Any) -> Any:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -115,7 +114,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         name = f"{row['name']}\n[dim]{row['variable']}[/dim]"
         texts = (_shown(row["value"]), _source(row), _shown(row["default"]), row["description"])
         table.add_row(name, *map(escape, texts))
-    Console().print(table)
+    printed.table(table)
 
 
 def _source(row: Mapping[str, Any]) -> str:

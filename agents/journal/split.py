@@ -103,7 +103,7 @@ async def split(found: Placement, wanted: int, copies: Copies, cluster: Cluster,
         return all(committed.get(number, 0) > cut for number, cut in cuts.items())
 
     if not await folded():
-        cluster.say("everything is copied; waiting for the folds to be done with the old partitions")
+        cluster.say("everything is copied; waiting for the folds to be done with the old partitions (they must run)")
     await _until(folded, wait, "the folds are not done with the old partitions: see that they run (`attune lag`)")
     await copies.finish()
     await cluster.approve(Step.PARTITIONS, wanted)
