@@ -28,8 +28,8 @@ lint: setup      ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test: setup lint ## every check and test (ARGS="-k name" to choose)
-	$(BIN)/pytest $(ARGS)
+test: setup lint ## every check and test (ARGS="-k name" to choose, ARGS="-n 0" for one process)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: setup     ## benchmarks, ratios of one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
