@@ -37,8 +37,7 @@ OWN = (WATERMARK, REBUILT, CLAIM)
 """Beginnings of the keys by which a changelog speaks of itself: no states stand there."""
 FENCE = "fence"
 NOBODY = bytes(16)
-"""The owner before the first; records of releases that did not number owners are its too."""
-_FENCE = struct.Struct(">q")
+"""The owner before the first."""
 _MARK = struct.Struct(">q16s")
 _NUMBER_BYTES = 8
 _CLAIMED = b"\x01"
@@ -46,6 +45,7 @@ _HIDE_NOTHING = (CLAIM, REBUILT)
 _WATERMARK = struct.Struct(">BqI16sqI")
 _OFFSET = struct.Struct(">q")
 _VERSION = 3
+_REBUILD = "Or rebuild the state from the source (worker option --rebuild)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Watermark:
         if len(value) != _WATERMARK.size or value[0] != _VERSION:
             raise Refused(
                 f"changelog watermark of format {value[:1].hex() or 'empty'} but this release knows format "
-                f"{_VERSION}: start the release that wrote it, or a newer one"
+                f"{_VERSION}: start the release that wrote it. {_REBUILD}"
             )
         return Watermark(*_WATERMARK.unpack(value)[1:])
 
@@ -116,19 +116,24 @@ def unclaim(owner: bytes) -> tuple[bytes, None]:
 
 
 def fence_of(record: Record) -> int:
-    """Return the fence of a changelog record."""
-    return _mark_of(record)[0]
+    """Return the fence of a changelog record; raise Refused where there is none."""
+    mark = _mark_of(record)
+    if mark is None:
+        raise Refused(_without_mark(record))
+    return mark[0]
 
 
-def _mark_of(record: Record) -> tuple[int, bytes]:
+def _mark_of(record: Record) -> tuple[int, bytes] | None:
     for name, value in record.headers:
-        if name == FENCE:
-            if len(value) == _MARK.size:
-                return _MARK.unpack(value)
-            return int(_FENCE.unpack(value)[0]), NOBODY
-    raise Refused(
-        f"record {record.topic}/{record.partition}/{record.offset} has no fence: something other than "
-        f"this engine writes to the changelog; revoke its right to write and rebuild from the source"
+        if name == FENCE and len(value) == _MARK.size:
+            return _MARK.unpack(value)
+    return None
+
+
+def _without_mark(record: Record) -> str:
+    return (
+        f"record {record.topic}/{record.partition}/{record.offset} has no fence of this format: an older build wrote "
+        f"it, or something other than this engine does; then revoke its right to. {_REBUILD}"
     )
 
 
@@ -156,6 +161,12 @@ class Restored:
     """Whether a claim was taken away that neither this scan nor an earlier one has seen."""
     misplaced: int = -1
     """Highest offset of a watermark that tells that records were lost."""
+    unreadable_at: int = -1
+    """Highest offset of a record that cannot be read; it counts for nothing, and only a rebuild may go on behind it."""
+    unreadable: str = ""
+    """Why it cannot, and what to do."""
+    foreign: dict[bytes, None] = dataclasses.field(default_factory=dict)
+    """Keys of such records."""
     followed: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """Numbers of owners after the first -> the first offset at which each has written."""
 
@@ -167,10 +178,10 @@ class Restored:
         fence, late = -1, False
         for record in records:
             if record.headers != headers:  # the records of a batch have the same mark
-                headers = record.headers
-                fence, owner = _mark_of(record)
-                late = (owner != self.owner and not self._is_next(owner, record.offset)) or fence < self.position
-                self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
+                begun = self._begin_batch(record)
+                if begun is None:
+                    continue
+                headers, (fence, late) = record.headers, begun
             key, value = record.key, record.value
             assert key is not None
             if late and not key.startswith(_HIDE_NOTHING):
@@ -178,22 +189,34 @@ class Restored:
             elif suspects:
                 suspects.pop(key, None)
             if key.startswith(OWN):
-                self._take_own(key, value, record.offset)
+                self._take_own(key, value, record)
                 continue
-            known = fences.get(key)
-            if known is None:
-                if fence < self.position:
-                    # Whoever came further has written this key too: it has removed it, and the tombstone is gone.
-                    fences[key] = self.position
-                    changes.append((key, None))
-                    continue
-            elif fence < known:
+            # A key that was not seen: whoever came further has removed it, and the tombstone is gone.
+            known = fences.get(key, self.position)
+            if fence < known:
+                fences[key] = known
                 continue
             fences[key] = fence
             changes.append((key, value))
         if records:
             self.next_offset = records[-1].offset + 1
         return changes
+
+    def _begin_batch(self, record: Record) -> tuple[int, bool] | None:
+        """Take in the mark of a batch; return its fence and whether it is late, None where there is no mark."""
+        mark = _mark_of(record)
+        if mark is None:
+            self._pass_over(record, _without_mark(record))
+            return None
+        fence, owner = mark
+        late = (owner != self.owner and not self._is_next(owner, record.offset)) or fence < self.position
+        self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
+        return fence, late
+
+    def _pass_over(self, record: Record, why: str) -> None:
+        self.unreadable_at, self.unreadable = record.offset, why
+        if record.key is not None and not record.key.startswith(OWN):
+            self.foreign[record.key] = None
 
     def _is_next(self, owner: bytes, offset: int) -> bool:
         """Take a later owner for the one; return whether it is a later one."""
@@ -204,23 +227,32 @@ class Restored:
             self.followed[number] = offset
         return later
 
-    def _take_own(self, key: bytes, value: bytes | None, offset: int) -> None:
+    def _take_own(self, key: bytes, value: bytes | None, record: Record) -> None:
         """Take in what the changelog says of itself."""
-        if key == WATERMARK:
-            watermark = Watermark.decode(value or b"")
-            self.partitions = watermark.partitions
-            if offset < watermark.place or self._was_lost(watermark):
-                self.misplaced = offset
-        elif key == REBUILT:
-            start = int(_OFFSET.unpack(value or b"")[0])
-            # If the rebuild stands before where it was meant to, that offset is one of a topic that is gone.
-            self.whole_from = start if start <= offset else 0
+        if not key.startswith(CLAIM):
+            try:
+                self._take_word(key, value or b"", record.offset)
+            except Refused as error:
+                self._pass_over(record, str(error))
         elif value is None:
             claim_of = key[len(CLAIM) :]
             self.unheard |= claim_of not in self.claims
             self.claims.pop(claim_of, None)
         else:
             self.claims[key[len(CLAIM) :]] = None
+
+    def _take_word(self, key: bytes, value: bytes, offset: int) -> None:
+        if key == WATERMARK:
+            watermark = Watermark.decode(value)
+            self.partitions = watermark.partitions
+            if offset < watermark.place or self._was_lost(watermark):
+                self.misplaced = offset
+            return
+        if len(value) != _OFFSET.size:
+            raise Refused(f"what the changelog has at offset {offset} about a rebuild is no offset. {_REBUILD}")
+        start = int(_OFFSET.unpack(value)[0])
+        # If the rebuild stands before where it was meant to, that offset is one of a topic that is gone.
+        self.whole_from = start if start <= offset else 0
 
     def _was_lost(self, watermark: Watermark) -> bool:
         """Return whether a later owner stands where the owner of this one had seen other records."""

@@ -127,7 +127,7 @@ class _Restoring:
         source = await _bounds(job, self.log, job.source, number, max(found.position + 1, self.committed or 0))
         if self.rebuild or found.lost_to_compaction(self.log.now_ms(), job.compaction_lag_ms - 60_000):
             await _rebuild(job, self.log, number, found, owned, source, self.counts, self.committed, self.progress)
-            self.unwritten |= dict.fromkeys((*found.fences, *owned.table))
+            self.unwritten |= dict.fromkeys((*found.fences, *found.foreign, *owned.table))
             self.rebuild, self.rebuilt = False, True
         else:
             _refuse_unless_sound(job, number, found, self.committed, source, self.counts)
@@ -236,6 +236,8 @@ def _refuse_unless_whole(job: Job, number: int, begin: int, found: changelog.Res
             f"were deleted, which compaction does not do; see that its cleanup.policy is compact, and rebuild "
             f"the state from the source (worker option --rebuild)"
         )
+    if found.unreadable_at >= found.whole_from:
+        raise Refused(found.unreadable)
     if found.misplaced >= found.whole_from:
         raise Refused(
             f"{topic}/{number}: who wrote offset {found.misplaced} had seen records that are gone: while a worker "
