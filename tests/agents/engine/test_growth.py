@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from agents.engine.changelog import NOBODY, batch
 from agents.engine.errors import Refused
 from agents.engine.fold import Fold
 from agents.engine.memory import MemoryLog
@@ -69,6 +70,16 @@ async def test_a_source_never_shrinks() -> None:
     await running.finish()
     with pytest.raises(Refused, match="made anew with fewer"):
         await counting.restored(grown(log, 1, 1), job, 60)
+
+
+async def test_a_claim_does_not_make_another_number_the_right_one() -> None:
+    """A refused owner has claimed the partition before, over a late append: the next one is refused like it."""
+    log = await folded(1)
+    log.append_now(CHANGELOG, 0, batch([(b"k", b"1")], 9, 1, NOBODY))
+    again = grown(log, 4, 4)
+    for _ in range(3):
+        with pytest.raises(Refused, match="has 4 partitions, but the state was folded over 1"):
+            await counting.restored(again, counting.job(), 60)
 
 
 @pytest.mark.parametrize(("may_grow", "found", "good"), [(True, 4, True), (True, 1, False), (False, 4, False)])
