@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from agents.engine import changelog
-from agents.engine.errors import BatchTooLarge, ForeignAppend, Refused
+from agents.engine.errors import BatchTooLarge, ForeignAppend, OverBudget, Refused
 from agents.engine.memory import MemoryLog
 from agents.engine.partition import Partition
 from agents.engine.records import Entry, Output
@@ -416,3 +416,87 @@ async def test_outputs_stand_before_the_fence_that_covers_them(seed: int) -> Non
     running.feed()
     await running.finish()
     assert not running.errors
+
+
+async def test_a_drain_waits_for_what_is_in_flight() -> None:
+    """What was folded when a revocation comes becomes durable first: the next owner need not fold it again."""
+    log = SlowLog({SOURCE: 1, OUT: 2, counting.DLQ: 1, CHANGELOG: 1}, rng=random.Random(9))
+    counting.fill(log, 100, seed=9)
+    running = Running(log, counting.job(max_batch_records=10), await counting.restored(log, counting.job()))
+    running.partition.start()
+    running.feed()
+    await until(lambda: running.partition.folded > running.partition.durable)
+    assert await running.partition.drain()
+    assert running.partition.durable == running.partition.folded >= 0
+
+
+async def test_a_foreign_append_that_a_watermark_finds_is_no_clean_end() -> None:
+    """Nothing is folded meanwhile, so that everything is durable: the state is not to be kept all the same."""
+    log = counting.memory_log()
+    counting.fill(log, 20, seed=9)
+    running = await run_idle(log)
+    log.append_now(CHANGELOG, 0, changelog.batch([(b"key-1", b"1")], 19, 1, b"z" * 16))
+    await until(lambda: bool(running.errors))
+    assert isinstance(running.errors[0], ForeignAppend)
+    assert running.partition.durable == running.partition.folded
+    assert not await running.partition.drain()
+
+
+async def run_idle(log: MemoryLog) -> Running:
+    """Return a partition that has folded everything, and goes on."""
+    running = Running(log, counting.job(), await counting.restored(log, counting.job()))
+    running.partition.start()
+    running.feed()
+    await until(lambda: running.partition.durable == log.records(SOURCE, 0)[-1].offset)
+    return running
+
+
+async def test_what_waits_for_memory_is_folded_when_there_is_some() -> None:
+    """Over the budget nothing is folded; what had been taken up meanwhile is neither lost nor doubled."""
+    log = counting.memory_log()
+    counting.fill(log, 200, seed=10)
+    job = counting.job(max_batch_records=10)
+    expected, outputs = counting.sequential(log, job)
+    running = Running(log, job, await counting.restored(log, job))
+    over = OverBudget("full")
+    asked = 0
+
+    def over_budget() -> OverBudget | None:
+        nonlocal asked
+        asked += 1
+        return over if asked % 4 else None
+
+    running.partition._over_budget = over_budget
+    running.partition.start()
+    running.feed()
+    await running.finish()
+    assert asked > 20
+    assert states(running) == expected
+    assert counting.emitted(log) == outputs
+
+
+async def test_what_cannot_be_prepared_yet_waits() -> None:
+    """`Job.prepare` sees every run before it is folded; while it fails nothing is folded, lost or doubled."""
+    log = counting.memory_log()
+    counting.fill(log, 200, seed=10)
+    prepared: list[int] = []
+    calls = 0
+
+    async def prepare(records: Sequence[Any]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 3:
+            raise ConnectionError("a service is away")
+        prepared.extend(record.offset for record in records)
+
+    def forward(_table: Any, record: Any) -> list[Output]:
+        return [Output(OUT, record.key, record.value, [])]
+
+    job = counting.job(step=forward, changelog=None, codec=None, max_batch_records=10, prepare=prepare)
+    _, outputs = counting.sequential(log, job)
+    running = Running(log, job, await counting.restored(log, job))
+    running.partition.start()
+    running.feed()
+    await running.finish()
+    assert prepared == list(range(200))
+    assert counting.emitted(log) == outputs

@@ -184,3 +184,27 @@ async def test_revocation_keeps_what_was_drained() -> None:
     assert positions == dict.fromkeys(range(PARTITIONS), 300)
     assert all(begin > 0 for begin in reads)
     await judge(log, engine)
+
+
+async def test_what_waits_is_counted_and_bounded() -> None:
+    """While nothing can be folded a worker asks for no more records than two batches of a partition."""
+
+    class Later(Exception):
+        retry_later = True
+
+    def blocked(_table: Any, _record: Any) -> list[Any]:
+        raise Later
+
+    log = counting.memory_log()
+    counting.fill(log, 400, seed=9)
+    engine = Engine(counting.job(step=blocked, max_batch_records=20), log)
+    consumer = FakeConsumer(log, engine, 1)
+    await engine.take_up([0])
+    assert engine.wants(0)
+    for _ in range(20):
+        consumer.fetch()
+        await asyncio.sleep(0)
+    await until(lambda: engine.partitions[0].blocked is not None)
+    assert not engine.wants(0)
+    assert 40 <= engine.partitions[0].queued <= 80
+    await engine.stop()
