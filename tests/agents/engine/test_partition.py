@@ -500,3 +500,50 @@ async def test_what_cannot_be_prepared_yet_waits() -> None:
     await running.finish()
     assert prepared == list(range(200))
     assert counting.emitted(log) == outputs
+
+
+async def test_a_record_that_must_wait_often_is_folded_in_the_end() -> None:
+    """However often a step asks for a later time, no turn is used up by it, and nothing is written meanwhile."""
+    calls, have = 0, False
+
+    class Later(Exception):
+        retry_later = True
+
+    def step(table: Any, record: Any) -> list[Output]:
+        nonlocal calls
+        calls += 1
+        if not have:
+            raise Later
+        return list(counting.count(table, record))
+
+    log = counting.memory_log()
+    counting.fill(log, 20, seed=11)
+    running = Running(log, counting.job(step=step), await counting.restored(log, counting.job()))
+    before = len(log.records(CHANGELOG, 0))
+    running.partition.start()
+    running.feed()
+    await until(lambda: calls > 20)
+    assert len(log.records(CHANGELOG, 0)) == before
+    have = True
+    await running.finish()
+    assert states(running) == counting.sequential(log, counting.job())[0]
+
+
+async def test_no_more_batches_are_in_flight_than_allowed() -> None:
+    """Where nothing is acknowledged folding stands still: what is unacknowledged would have to be folded again."""
+
+    class Silent(MemoryLog):
+        async def append(self, topic: str, partition: int, entries: Any) -> int:
+            return await asyncio.get_running_loop().create_future()
+
+    log = Silent({SOURCE: 1, OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    counting.fill(log, 100, seed=12)
+    job = counting.job(max_batch_records=5, in_flight=2, drain_seconds=0.01)
+    running = Running(log, job, await counting.restored(counting.memory_log(), job))
+    running.partition.start()
+    running.feed()
+    await until(lambda: running.partition.folded >= 9)
+    await asyncio.sleep(0.1)
+    assert running.partition.folded == 9
+    assert not await running.partition.drain()
+    await running.partition.close()
