@@ -45,7 +45,7 @@ _HIDE_NOTHING = (CLAIM, REBUILT)
 _WATERMARK = struct.Struct(">BqI16sqI")
 _OFFSET = struct.Struct(">q")
 _VERSION = 3
-_REBUILD = "Or rebuild the state from the source (worker option --rebuild)"
+_REBUILD = "rebuild the state from the source (worker option --rebuild)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Watermark:
         if len(value) != _WATERMARK.size or value[0] != _VERSION:
             raise Refused(
                 f"changelog watermark of format {value[:1].hex() or 'empty'} but this release knows format "
-                f"{_VERSION}: start the release that wrote it. {_REBUILD}"
+                f"{_VERSION}: start the release that wrote it, or {_REBUILD}"
             )
         return Watermark(*_WATERMARK.unpack(value)[1:])
 
@@ -115,17 +115,15 @@ def unclaim(owner: bytes) -> tuple[bytes, None]:
     return CLAIM + owner, None
 
 
-def fence_of(record: Record) -> int:
-    """Return the fence of a changelog record; raise Refused where there is none."""
+def fence_of(record: Record) -> int | None:
+    """Return the fence of a changelog record, None for one that no fold of this format wrote."""
     mark = _mark_of(record)
-    if mark is None:
-        raise Refused(_without_mark(record))
-    return mark[0]
+    return None if mark is None else mark[0]
 
 
 def _mark_of(record: Record) -> tuple[int, bytes] | None:
     for name, value in record.headers:
-        if name == FENCE and len(value) == _MARK.size:
+        if name == FENCE and value is not None and len(value) == _MARK.size:
             return _MARK.unpack(value)
     return None
 
@@ -133,7 +131,7 @@ def _mark_of(record: Record) -> tuple[int, bytes] | None:
 def _without_mark(record: Record) -> str:
     return (
         f"record {record.topic}/{record.partition}/{record.offset} has no fence of this format: an older build wrote "
-        f"it, or something other than this engine does; then revoke its right to. {_REBUILD}"
+        f"it, or something other than this engine, whose right to write there must be revoked first; then {_REBUILD}"
     )
 
 
@@ -162,7 +160,7 @@ class Restored:
     misplaced: int = -1
     """Highest offset of a watermark that tells that records were lost."""
     unreadable_at: int = -1
-    """Highest offset of a record that cannot be read; it counts for nothing, and only a rebuild may go on behind it."""
+    """Highest offset of a record that cannot be read; only a rebuild may go on behind it."""
     unreadable: str = ""
     """Why it cannot, and what to do."""
     foreign: dict[bytes, None] = dataclasses.field(default_factory=dict)
@@ -183,7 +181,9 @@ class Restored:
                     continue
                 headers, (fence, late) = record.headers, begun
             key, value = record.key, record.value
-            assert key is not None
+            if key is None:
+                self._pass_over(record, _without_mark(record))
+                continue
             if late and not key.startswith(_HIDE_NOTHING):
                 suspects[key] = record.timestamp
             elif suspects:
@@ -215,7 +215,7 @@ class Restored:
 
     def _pass_over(self, record: Record, why: str) -> None:
         self.unreadable_at, self.unreadable = record.offset, why
-        if record.key is not None and not record.key.startswith(OWN):
+        if record.key not in (None, WATERMARK, REBUILT):
             self.foreign[record.key] = None
 
     def _is_next(self, owner: bytes, offset: int) -> bool:
@@ -249,7 +249,7 @@ class Restored:
                 self.misplaced = offset
             return
         if len(value) != _OFFSET.size:
-            raise Refused(f"what the changelog has at offset {offset} about a rebuild is no offset. {_REBUILD}")
+            raise Refused(f"what the changelog has at offset {offset} about a rebuild is no offset: {_REBUILD}")
         start = int(_OFFSET.unpack(value)[0])
         # If the rebuild stands before where it was meant to, that offset is one of a topic that is gone.
         self.whole_from = start if start <= offset else 0

@@ -127,12 +127,12 @@ class _Restoring:
         source = await _bounds(job, self.log, job.source, number, max(found.position + 1, self.committed or 0))
         if self.rebuild or found.lost_to_compaction(self.log.now_ms(), job.compaction_lag_ms - 60_000):
             await _rebuild(job, self.log, number, found, owned, source, self.counts, self.committed, self.progress)
-            self.unwritten |= dict.fromkeys((*found.fences, *found.foreign, *owned.table))
+            self.unwritten |= dict.fromkeys((*found.fences, *owned.table))
             self.rebuild, self.rebuilt = False, True
         else:
             _refuse_unless_sound(job, number, found, self.committed, source, self.counts)
             owned.position = found.position
-        self.unwritten |= dict.fromkeys(found.hidden)
+        self.unwritten |= dict.fromkeys((*found.hidden, *found.foreign))
         repairs: Changes = [(key, owned.table.at_rest(key)) for key in self.unwritten]
         if self.rebuilt:
             repairs.append(changelog.rebuilt_from(found.next_offset))

@@ -16,7 +16,7 @@ from agents.proof.outputs import Outputs
 from agents.proof.partition import PartitionTrial
 from agents.proof.reading import Reader, Span, Spans
 from agents.proof.report import Difference, Kind, Place, Report
-from agents.proof.states import States, changes_of
+from agents.proof.states import States
 from agents.proof.subject import Clients, Places, Progress, Reference
 
 _POLL_SECONDS = 0.2
@@ -104,7 +104,9 @@ class _Trial:
         async for run in self._reader.read(topic, spans):
             take = self._changelog[run[0].partition].take
             for record in run:
-                take(record, self._report)
+                take(record)
+        for states in self._changelog.values():
+            states.finish(self._report)
         self._report.fences = {number: found.fence for number, found in self._changelog.items()}
 
     def _judge_commits(self) -> None:
@@ -159,7 +161,7 @@ class _Trial:
         found: dict[bytes, bytes] = {}
         async for run in self._reader.read(self._places.changelog, {number: span}):
             for record in run:
-                for key, value in changes_of(again, record):
+                for key, value in again.scan([record]):
                     if key in keys:
                         found[key] = value or b""
         return found

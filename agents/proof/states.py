@@ -2,7 +2,6 @@
 
 import dataclasses
 from array import array
-from collections.abc import Sequence
 from typing import Any
 
 from agents.proof.digest import digest
@@ -19,19 +18,18 @@ class States:
     _numbers: dict[bytes, int] = dataclasses.field(default_factory=dict)
     _digests: "array[int]" = dataclasses.field(default_factory=lambda: array("Q"))
     _offsets: "array[int]" = dataclasses.field(default_factory=lambda: array("q"))
+    _unreadable: list[tuple[Place, str]] = dataclasses.field(default_factory=list)
 
     @property
     def fence(self) -> int:
         """Last journal offset whose effect is durable, -1 for none."""
         return self.reader.position
 
-    def take(self, record: Message, report: Report) -> None:
+    def take(self, record: Message) -> None:
         """Take in the next record of the changelog."""
-        try:
-            changes = self.reader.scan([record])
-        except Exception as error:  # noqa: BLE001 - whatever a reader says of a record that it cannot read
-            report.add(Kind.UNREADABLE, Place(record.topic, record.partition, record.offset), str(error))
-            return
+        changes = self.reader.scan([record])
+        if self.reader.unreadable_at == record.offset:
+            self._unreadable.append((Place(record.topic, record.partition, record.offset), self.reader.unreadable))
         for key, value in changes:
             number = self._numbers.get(key)
             if number is None:
@@ -40,6 +38,12 @@ class States:
                 self._offsets.append(0)
             self._digests[number] = 0 if value is None else digest(value)
             self._offsets[number] = record.offset if value is not None else -1
+
+    def finish(self, report: Report) -> None:
+        """Report what cannot be read and has not been left behind by a rebuild."""
+        for place, words in self._unreadable:
+            if (place.offset or 0) >= self.reader.whole_from:
+                report.add(Kind.UNREADABLE, place, words)
 
     def compare(self, expected: dict[bytes, bytes]) -> dict[bytes, int]:
         """Return the keys that are not as expected, with the changelog offset of each, -1 for none."""
@@ -78,14 +82,6 @@ def judge(
             words = _difference(reference, want, have)
             if words is not None:
                 report.add(Kind.OTHER_STATE, place, f"key {name(key)}: {words}")
-
-
-def changes_of(reader: Changelog, record: Message) -> Sequence[tuple[bytes, bytes | None]]:
-    """Return the changes of one record; none for one that cannot be read, which `States.take` has reported."""
-    try:
-        return reader.scan([record])
-    except Exception:  # noqa: BLE001 - see States.take
-        return ()
 
 
 def name(key: bytes) -> str:

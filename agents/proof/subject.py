@@ -12,6 +12,18 @@ class Changelog(Protocol):
     def position(self) -> int:
         """The newest fence: the last source offset that is in the state, -1 for none."""
 
+    @property
+    def unreadable_at(self) -> int:
+        """The offset of the last record that it could not read, -1 for none."""
+
+    @property
+    def unreadable(self) -> str:
+        """Why it could not."""
+
+    @property
+    def whole_from(self) -> int:
+        """The offset from which on the changelog is whole by itself: what stands before may be anything."""
+
     def scan(self, records: Sequence[Any], /) -> Sequence[tuple[bytes, bytes | None]]:
         """Return the changes that stand: of each key the newest fence; None for a removed key."""
 

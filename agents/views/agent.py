@@ -242,11 +242,11 @@ class ViewAgent:
                 counters.states += len(one.writes)
                 source.change(position=max(source.mark.position, run.ended))
             else:
-                counters.refused += run.refused
                 counters.outputs += sum(map(len, run.entries.values()))
             start += len(one.writes)
             source.advance(run)
             counters.records += run.records
+            counters.refused += run.refused
             self._on_lag(max(0.0, (now_ms - one.oldest_ms) / 1_000))
 
     async def _remark(self) -> None:

@@ -18,7 +18,7 @@ from streams.partition import PARTITION_KEY, Partition
 
 logger = logging.getLogger(__name__)
 
-FenceOf = Callable[[Message], int]
+FenceOf = Callable[[Message], int | None]
 """The journal offset up to which the batch of a changelog record had folded."""
 
 OWN_KEYS: Final = b"\x00"
@@ -45,16 +45,22 @@ class StateRun:
     next: int = 0
     appended_ms: int = 0
     records: int = 0
+    refused: int = 0
+    """Records that no fold wrote."""
 
     def take(self, records: Iterable[Message]) -> None:
-        """Take in more records; raises what `fence_of` does for a record that no fold wrote."""
+        """Take in more records; what no fold wrote is logged and passed over: folds refuse it until a rebuild."""
         states = self.states
         for record in records:
-            fence = self.fence_of(record)
             self.next, self.appended_ms = record.offset + 1, record.timestamp
             self.records += 1
-            key, value = record.key, record.value
-            assert key is not None
+            fence, key, value = self.fence_of(record), record.key, record.value
+            if fence is None or key is None:
+                self.refused += 1
+                logger.warning(
+                    "%s/%d/%d is no state of a fold and is not shown", record.topic, record.partition, record.offset
+                )
+                continue
             if not key.startswith(OWN_KEYS):
                 known = states.get(key)
                 if known is None or fence >= known[0]:

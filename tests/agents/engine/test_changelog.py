@@ -12,6 +12,7 @@ from agents.engine.records import Entry
 from tests.agents.engine import counting
 from tests.agents.engine.counting import CHANGELOG, SOURCE
 from tests.agents.engine.test_partition import run_to_end
+from tests.agents.engine.test_restore import Raced
 
 FIRST = changelog.successor(NOBODY)
 SECOND = changelog.successor(FIRST)
@@ -40,6 +41,9 @@ UNREADABLE = [
     (Entry(b"k", b"1", []), "source-changelog/0/64 has no fence"),
     (Entry(b"foreign", b"1", [("fence", b"12345678")]), "source-changelog/0/64 has no fence"),
     (Entry(b"k", None, [("other", bytes(24))]), "source-changelog/0/64 has no fence"),
+    (Entry(b"k", b"1", [("fence", None)]), "source-changelog/0/64 has no fence"),  # type: ignore[list-item]
+    (Entry(None, b"1", MARK), "source-changelog/0/64 has no fence"),
+    (Entry(CLAIM + b"foreign", b"1", []), "source-changelog/0/64 has no fence"),
 ]
 
 
@@ -59,8 +63,33 @@ async def test_what_cannot_be_read_is_refused_until_the_state_is_rebuilt(entry: 
     await counting.restored(log, job, 60, rebuild=True)
     owned = await counting.restored(log, job, 60)
     assert {key: owned.table.at_rest(key) for key in owned.table} == states
+    _assert_stands(log, states)
+
+
+def _assert_stands(log: MemoryLog, states: dict[bytes, bytes]) -> None:
+    """Compare with what compaction leaves: nothing foreign, one claim, one watermark and where the rebuild began."""
     newest = {one.key: one.value for one in log.records(CHANGELOG, 0) if one.key}
-    assert {key: value for key, value in newest.items() if key[0] and value is not None} == states
+    left = {key: value for key, value in newest.items() if value is not None}
+    assert {key: value for key, value in left.items() if not key.startswith(changelog.OWN)} == states
+    assert sorted(key[: len(CLAIM)] for key in left if key.startswith(changelog.OWN)) == [
+        CLAIM,
+        REBUILT[: len(CLAIM)],
+        WATERMARK[: len(CLAIM)],
+    ]
+
+
+async def test_what_is_foreign_and_comes_amid_a_rebuild_is_removed_too() -> None:
+    """It lands just before the claim that ends the rebuild, which is made again behind it."""
+    log = Raced({SOURCE: 1, counting.OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    counting.fill(log, 60, seed=4)
+    job = counting.job(max_batch_records=10)
+    await run_to_end(log, job)
+    log.late = [Entry(b"foreign", b"1", [])]
+    await counting.restored(log, job, 60, rebuild=True)
+    states, _ = counting.sequential(log, job)
+    owned = await counting.restored(log, job, 60)
+    assert {key: owned.table.at_rest(key) for key in owned.table} == states
+    _assert_stands(log, states)
 
 
 def test_other_headers_do_not_hide_the_mark() -> None:

@@ -361,7 +361,7 @@ async def test_the_end_that_an_append_has_told_is_waited_for() -> None:
     before = (await log.bounds(CHANGELOG, 0)).end
     log.late = changelog.batch([(b"k", b'{"count": 2, "sum": 3}')], 1, 1, b"o" * 16)
     log.append_now(SOURCE, 0, [Entry(b"k", b"2", [])])
-    owned = await counting.restored(log, counting.job(), 1)
+    owned = await counting.restored(log, counting.job(confirm_seconds=5.0), 1)
     assert owned.table.at_rest(b"k") == b'{"count": 2, "sum": 3}'
     assert log.asked > 3
     assert log.appends == 3

@@ -202,10 +202,23 @@ async def test_foreign_record_and_false_fence_in_the_changelog(scenario: Scenari
     await scenario.send(scenario.places.changelog, 0, MARKS, b"{}", [])
     report = await scenario.judge()
     assert report.counts == {Kind.UNREADABLE: 1}
+    (told,) = report.differences
+    assert "has no fence" in told.words
     (mark,) = changelog.batch([], 4_000, 2, b"o" * 16)
     await scenario.send(scenario.places.changelog, 1, *mark)
     report = await scenario.judge()
     assert report.counts[Kind.FENCE] == 1
+
+
+async def test_what_a_rebuild_has_left_behind_is_not_blamed(scenario: Scenario) -> None:
+    """A record that cannot be read stands before the word of a rebuild that the changelog is whole from there on."""
+    await scenario.fold()
+    await scenario.send(scenario.places.changelog, 0, MARKS, b"{}", [])
+    (told,) = (await scenario.judge()).differences
+    await scenario.changelog(0, dict([changelog.rebuilt_from(told.place.offset)]), scenario.folded[0])
+    assert not (await scenario.judge()).held
+    await scenario.changelog(0, dict([changelog.rebuilt_from(told.place.offset + 1)]), scenario.folded[0])
+    assert (await scenario.judge()).held
 
 
 async def test_commit_beyond_the_fence(scenario: Scenario) -> None:

@@ -1,10 +1,14 @@
-"""What a run of the changelog shows, while a journal partition is filled with copies and when customers have left."""
+"""What a run of the changelog shows: amid copies, when customers have left, and of what no fold wrote."""
 
 import pytest
 
+from agents.engine import changelog
+from agents.engine.records import Entry
 from agents.views.runs import StateRun
 from schemas.identity import journal_partition
 from streams.partition import Partition
+from tests.agents.engine import counting
+from tests.agents.engine.counting import CHANGELOG
 
 KEYS = [f"{number:032x}".encode() for number in range(40)]
 
@@ -36,3 +40,16 @@ def test_who_has_moved_away_is_not_removed() -> None:
     assert {key for key in shown if shown[key][1] is None} == {
         key for key in KEYS[1:] if journal_partition(key.decode(), 12) == 3
     }
+
+
+def test_what_no_fold_wrote_is_passed_over() -> None:
+    """The folds refuse such a record until a rebuild; the views go on behind it, as they must after that."""
+    log = counting.memory_log()
+    owner = changelog.successor(changelog.NOBODY)
+    log.append_now(CHANGELOG, 0, [Entry(b"k", b"foreign", []), Entry(None, b"foreign", [])])
+    log.append_now(CHANGELOG, 0, changelog.batch([(b"k", b"state")], 7, 1, owner))
+    log.append_now(CHANGELOG, 0, [Entry(b"k", b"foreign", [("fence", b"12345678")])])
+    run = StateRun(changelog.fence_of, changelog.WATERMARK)
+    run.take(log.records(CHANGELOG, 0))
+    assert run.states == {b"k": (7, b"state")}
+    assert (run.ended, run.next, run.records, run.refused) == (7, 5, 5, 3)
