@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import confluent_kafka
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
@@ -21,6 +23,7 @@ from agents.clients import kafka as clients
 from agents.ops import topics as topic_admin
 from agents.ops.exporter import Exporter
 from agents.ops.latency import Latency
+from agents.ops.survey import Surveyor
 from agents.platform import jars
 from agents.platform.local import LocalPlatform
 from agents.settings import KafkaSettings
@@ -378,3 +381,21 @@ async def sending(connection: KafkaSettings) -> AsyncIterator[Callable[..., Awai
         yield send
     finally:
         await producer.stop()
+
+
+@pytest.mark.kafka
+async def test_a_cluster_of_many_topics_is_looked_at_in_one_request(kafka: Any) -> None:
+    """A consumer that knows of none of 150 topics gets the ends of all of them well within one time-out."""
+    settings = KafkaSettings(bootstrap=kafka.bootstrap)
+    admin, consumer = clients.admin(settings), clients.consumer(settings)
+    await admin.start()
+    await consumer.start()
+    many = {f"many-{uuid.uuid4().hex[:8]}" for _ in range(150)}
+    try:
+        await admin.create_topics([NewTopic(name, 1, 1) for name in many])
+        found = await Surveyor().look(admin, consumer)
+        assert many <= {one.topic for one in found.partitions}
+    finally:
+        await admin.delete_topics(list(many))
+        await consumer.stop()
+        await admin.close()
