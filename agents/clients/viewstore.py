@@ -244,7 +244,7 @@ class ViewStore:
                 raise Away(f"Redis refused a write: {answer}") from answer
         if viewscripts.MOVED in answers:
             raise Moved(moved)
-        return list(answers)
+        return answers
 
     async def _called(self, calls: Sequence[Call]) -> list[Any]:
         """Call scripts and return what each answers, errors too."""

@@ -24,6 +24,28 @@ class JsonCodec:
         return json.loads(encoded)
 
 
+class Raced(MemoryLog):
+    """Somebody else appends `late` just before the next append to the changelog."""
+
+    late: list[Any] | None = None
+
+    async def append(self, topic: str, partition: int, entries: Any) -> int:
+        if self.late is not None and topic == CHANGELOG:
+            late, self.late = self.late, None
+            self.append_now(CHANGELOG, 0, late)
+        return await super().append(topic, partition, entries)
+
+
+class Watched(MemoryLog):
+    """Remembers whether the source was read."""
+
+    read_source = False
+
+    async def holds(self, topic: str, partition: int, start: int, end: int) -> None:
+        self.read_source |= topic == SOURCE
+        await super().holds(topic, partition, start, end)
+
+
 def count(table: StateTable, record: Record) -> list[Output]:
     """Count and sum by key, in place; report every third event; refuse what is not a number."""
     assert record.key is not None

@@ -12,7 +12,6 @@ from agents.engine.records import Entry
 from tests.agents.engine import counting
 from tests.agents.engine.counting import CHANGELOG, SOURCE
 from tests.agents.engine.test_partition import run_to_end
-from tests.agents.engine.test_restore import Raced
 
 FIRST = changelog.successor(NOBODY)
 SECOND = changelog.successor(FIRST)
@@ -80,7 +79,7 @@ def _assert_stands(log: MemoryLog, states: dict[bytes, bytes]) -> None:
 
 async def test_what_is_foreign_and_comes_amid_a_rebuild_is_removed_too() -> None:
     """It lands just before the claim that ends the rebuild, which is made again behind it."""
-    log = Raced({SOURCE: 1, counting.OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    log = counting.Raced({SOURCE: 1, counting.OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
     counting.fill(log, 60, seed=4)
     job = counting.job(max_batch_records=10)
     await run_to_end(log, job)
@@ -137,14 +136,7 @@ async def test_a_sound_changelog_is_claimed_by_one_small_append() -> None:
     However old everything is, and with the states of several batches of the same owner.
     """
 
-    class Watched(MemoryLog):
-        read_source = False
-
-        async def holds(self, topic: str, partition: int, start: int, end: int) -> None:
-            self.read_source |= topic == SOURCE
-            await super().holds(topic, partition, start, end)
-
-    log = Watched({SOURCE: 1, counting.OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    log = counting.Watched({SOURCE: 1, counting.OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
     counting.fill(log, 60, seed=4)
     job = counting.job(max_batch_records=10)
     await run_to_end(log, job)

@@ -67,16 +67,7 @@ async def test_a_state_that_was_not_drained_is_not_kept() -> None:
 async def test_a_claim_notices_who_came_between() -> None:
     """An append between the scan of a restore and its claim is read too, before the partition is owned."""
 
-    class Raced(MemoryLog):
-        late: list[Entry] | None = None
-
-        async def append(self, topic: str, partition: int, entries: Any) -> int:
-            if self.late is not None and topic == CHANGELOG:
-                late, self.late = self.late, None
-                self.append_now(CHANGELOG, 0, late)
-            return await super().append(topic, partition, entries)
-
-    log = Raced({SOURCE: 1, OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
+    log = counting.Raced({SOURCE: 1, OUT: 2, counting.DLQ: 1, CHANGELOG: 1})
     log.append_now(SOURCE, 0, [Entry(b"k", b"1", []), Entry(b"k", b"2", [])])
     before = [Entry(b"k", b'{"count": 1, "sum": 1}', [])]
     log.append_now(CHANGELOG, 0, changelog.batch([(entry.key, entry.value) for entry in before], 0, 1, b"a" * 16))

@@ -18,18 +18,6 @@ from tests.agents.engine.test_partition import Running, run_to_end, until
 TOPICS = {SOURCE: 1, OUT: 2, DLQ: 1, CHANGELOG: 1}
 
 
-class Raced(MemoryLog):
-    """Somebody else appends `late` just before the next append to the changelog."""
-
-    late: list[Any] | None = None
-
-    async def append(self, topic: str, partition: int, entries: Any) -> int:
-        if self.late is not None and topic == CHANGELOG:
-            late, self.late = self.late, None
-            self.append_now(CHANGELOG, 0, late)
-        return await super().append(topic, partition, entries)
-
-
 async def test_a_rebuild_of_large_states_is_cut_by_bytes() -> None:
     """Six hundred states of three kilobytes are written again in batches that the log takes."""
     log = MemoryLog(TOPICS, max_batch_bytes=1_100_000)
@@ -49,7 +37,7 @@ async def test_a_rebuild_of_large_states_is_cut_by_bytes() -> None:
 async def test_a_rebuild_whose_claim_is_disturbed_is_written_whole() -> None:
     """An append between scan and claim costs another attempt, and that one writes every rebuilt state too."""
 
-    log = Raced(TOPICS)
+    log = counting.Raced(TOPICS)
     for number in range(900):
         log.append_now(SOURCE, 0, [Entry(b"k%d" % number, b"1", [])])
     await run_to_end(log)
@@ -299,7 +287,7 @@ async def test_an_owner_that_dies_over_a_repair_leaves_what_tells_that_it_is_nee
 
 async def test_a_rebuild_whose_claim_is_disturbed_makes_the_changelog_whole_from_where_it_says() -> None:
     """Somebody appends just before the claim that ends a rebuild: all states stand behind the word that they do."""
-    log = Raced(TOPICS)
+    log = counting.Raced(TOPICS)
     for number in range(50):
         log.append_now(SOURCE, 0, [Entry(b"k%d" % number, b"1", [])])
     await run_to_end(log)
@@ -312,35 +300,34 @@ async def test_a_rebuild_whose_claim_is_disturbed_makes_the_changelog_whole_from
     assert {key: owned.table.at_rest(key) for key in owned.table} == states
 
 
-@pytest.mark.parametrize(("seconds_left", "rebuilt"), [(30, True), (90, False)])
-async def test_a_repair_has_a_minute_to_land_before_compaction(seconds_left: int, rebuilt: bool) -> None:
-    """What hides behind a late append that compaction may clean within the minute may be gone: it is folded anew."""
-    read: list[str] = []
-
-    class Watched(MemoryLog):
-        async def holds(self, topic: str, partition: int, start: int, end: int) -> None:
-            read.append(topic)
-            await super().holds(topic, partition, start, end)
-
-    log = Watched(TOPICS)
+async def _hidden(log: MemoryLog, job: Any) -> dict[bytes, bytes]:
+    """Fold twenty events of one key, then hide its state behind a zombie's late append; return the right states."""
     for _ in range(20):
         log.append_now(SOURCE, 0, [Entry(b"k", b"1", [])])
-    job = counting.job(max_batch_records=10)
     zombie = await counting.restored(log, job)
     await run_to_end(log, job)
     states, _ = counting.sequential(log, job)
     log.append_now(CHANGELOG, 0, changelog.batch([(b"k", b'{"count": 1, "sum": 1}')], 0, 1, zombie.owner))
+    return states
+
+
+@pytest.mark.parametrize(("seconds_left", "rebuilt"), [(30, True), (90, False)])
+async def test_a_repair_has_a_minute_to_land_before_compaction(seconds_left: int, rebuilt: bool) -> None:
+    """What hides behind a late append that compaction may clean within the minute may be gone: it is folded anew."""
+    log = counting.Watched(TOPICS)
+    job = counting.job(max_batch_records=10)
+    states = await _hidden(log, job)
     log.clock_ms += job.compaction_lag_ms - seconds_left * 1_000
-    read.clear()
+    assert not log.read_source
     owned = await counting.restored(log, job, 20)
-    assert (SOURCE in read) == rebuilt
+    assert log.read_source == rebuilt
     assert {key: owned.table.at_rest(key) for key in owned.table} == states
 
 
 async def test_the_end_that_an_append_has_told_is_waited_for() -> None:
     """A claim lands behind what a leader who was cut off does not tell of yet: it is asked again before the next."""
 
-    class CutOff(Raced):
+    class CutOff(counting.Raced):
         asked = appends = 0
 
         async def append(self, topic: str, partition: int, entries: Any) -> int:
@@ -419,13 +406,8 @@ async def test_the_age_of_a_late_append_goes_by_the_brokers_clock() -> None:
 
     log = Slow(TOPICS)
     log.clock_ms = 10_000_000
-    for _ in range(20):
-        log.append_now(SOURCE, 0, [Entry(b"k", b"1", [])])
     job = counting.job(max_batch_records=10)
-    zombie = await counting.restored(log, job)
-    await run_to_end(log, job)
-    states, _ = counting.sequential(log, job)
-    log.append_now(CHANGELOG, 0, changelog.batch([(b"k", b'{"count": 1, "sum": 1}')], 0, 1, zombie.owner))
+    states = await _hidden(log, job)
     log.clock_ms += 2 * job.compaction_lag_ms
     log.compact(CHANGELOG, 0, lag_ms=job.compaction_lag_ms)
     log.told = False
