@@ -21,7 +21,7 @@ from streams.step import Core
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Agent:
-    """One kind of process.  `group` is its consumer group, `state` its private changelog."""
+    """One kind of process.  `group` is its consumer group, `state` its private topic: a changelog, or marks."""
 
     name: str
     does: str
@@ -38,6 +38,9 @@ FOLD_GROUP = "attune-fold"
 COORDINATOR_GROUP = "attune-coordinator"
 VIEWS_GROUP = "attune-views"
 
+NEW_JOURNAL = "begin a new journal (deploy/README.md, A new journal)"
+"""What to do where interactions or journal were deleted and made anew on purpose."""
+
 LARGEST_STATE = 400_000
 """Bytes; no sequence of valid events makes a larger one (tests/streams/test_largest.py)."""
 
@@ -49,6 +52,7 @@ TOPOLOGY = (
         (topics.INTERACTIONS, topics.APPROVALS),
         (topics.JOURNAL, topics.INTERACTIONS_DEAD),
         group=ROUTER_GROUP,
+        state=topics.ROUTER_MARKS,
     ),
     Agent(
         "marketing",
@@ -127,6 +131,8 @@ def router_job(router: Router, vault: Vault, *, name: str = ROUTER_GROUP, max_ba
         step=router,
         outputs=(topics.JOURNAL, topics.INTERACTIONS_DEAD),
         dead_letter=dead_letter,
+        marks=topics.ROUTER_MARKS,
+        new_source=NEW_JOURNAL,
         prepare=router.prepare,
         in_flight=1,
         max_batch_records=max_batch_records,
@@ -147,6 +153,7 @@ def fold_job(
         dead_letter=fold_dead_letter,
         codec=STATE_CODEC,
         changelog=topics.FOLD_CHANGELOG,
+        new_source=NEW_JOURNAL,
         position_header=headers.POSITION,
         max_batch_records=max_batch_records,
         max_state_bytes=LARGEST_STATE,

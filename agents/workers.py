@@ -21,7 +21,7 @@ from agents.documents import partitions_to_write
 from agents.engine import changelog
 from agents.engine.app import EngineApp, create_app, tune_garbage_collector
 from agents.engine.job import Job, by_crc32
-from agents.engine.kafka import KafkaLog
+from agents.engine.kafka import KafkaLog, connected
 from agents.errors import AttuneError
 from agents.journal.coordinator import Coordinator
 from agents.journal.documents import Documents
@@ -54,7 +54,7 @@ async def check_access(settings: Settings, role: str) -> None:
     await access.check(settings.kafka, role, group=agent.group, topics=reads)
 
 
-async def router_partitions(settings: Settings) -> int:
+async def journal_partitions(settings: Settings) -> int:
     """Return over how many partitions of the journal customers are spread; waits for a cluster that is away.
 
     Raises AttuneError while the journal is being split.
@@ -156,8 +156,7 @@ def fold(settings: Settings, *, rebuild: bool = False) -> EngineApp:
 
 
 async def _with_consumer(settings: Settings, work: Callable[[AIOKafkaConsumer], Awaitable[None]]) -> None:
-    consumer = kafka.consumer(settings.kafka)
-    await consumer.start()
+    consumer = await connected(lambda: kafka.consumer(settings.kafka))
     try:
         await work(consumer)
     finally:
@@ -169,16 +168,16 @@ async def coordinate(settings: Settings) -> None:
 
     Raises AttuneError while the journal is being split, or if it has too few partitions.
     """
-    partitions = await partitions_to_write(settings)
+    partitions = await journal_partitions(settings)
     async with contextlib.AsyncExitStack() as clients:
-        producer = await _started(clients, kafka.producer(settings.kafka))
-        approvals = await _started(
+        producer = await _connected(clients, lambda: kafka.producer(settings.kafka))
+        approvals = await _connected(
             clients,
-            kafka.consumer(
+            lambda: kafka.consumer(
                 settings.kafka, topics.APPROVALS, group=topology.COORDINATOR_GROUP, auto_offset_reset="earliest"
             ),
         )
-        reader = await _started(clients, kafka.consumer(settings.kafka))
+        reader = await _connected(clients, lambda: kafka.consumer(settings.kafka))
         existing = len(await producer.partitions_for(topics.JOURNAL))
         if existing < partitions:
             raise AttuneError(
@@ -213,22 +212,25 @@ async def keep_views(settings: Settings) -> None:
     """Run the view agent until cancelled; errors as `coordinate`."""
     documents = Documents()
     async with contextlib.AsyncExitStack() as clients:
-        reader = await _started(clients, kafka.consumer(settings.kafka))
+        reader = await _connected(clients, lambda: kafka.consumer(settings.kafka))
         await documents.read(reader)
         redis = valkey.client(settings.views_url)
         clients.push_async_callback(redis.aclose)
         instance = settings.worker.instance
-        member = kafka.consumer(
-            settings.kafka,
-            group=topology.VIEWS_GROUP,
-            group_instance_id=None if instance is None else f"{topology.VIEWS_GROUP}-{instance}",
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=20,  # a record of a partition that the fetch under way leaves out waits so long
+        member = await _connected(
+            clients,
+            lambda: kafka.consumer(
+                settings.kafka,
+                group=topology.VIEWS_GROUP,
+                group_instance_id=None if instance is None else f"{topology.VIEWS_GROUP}-{instance}",
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=20,  # a record of a partition that the fetch under way leaves out waits so long
+            ),
         )
         seen = lag()
         agent = ViewAgent(
             store=ViewStore(redis),
-            log=view_log(settings, await _started(clients, member)),
+            log=view_log(settings, member),
             documents=documents,
             publish_seconds=settings.views.publish_seconds,
             on_lag=seen.observe,
@@ -257,9 +259,9 @@ def view_log(settings: Settings, member: AIOKafkaConsumer) -> Log:
     )
 
 
-async def _started(clients: contextlib.AsyncExitStack, client: Any) -> Any:
+async def _connected(clients: contextlib.AsyncExitStack, new: Callable[[], Any]) -> Any:
+    client = await connected(new)
     clients.push_async_callback(_stop, client)
-    await client.start()
     return client
 
 

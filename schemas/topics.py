@@ -10,6 +10,7 @@ CUSTOMER_STATE: Final = "crm.customer-state.v1"
 POLICIES: Final = "crm.policies.v1"
 MODELS: Final = "crm.models.v1"
 APPROVALS: Final = "crm.approvals.v1"
+ROUTER_MARKS: Final = "crm.router-marks.v1"
 FOLD_CHANGELOG: Final = "crm.fold-changelog.v1"
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"

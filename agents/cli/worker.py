@@ -49,7 +49,7 @@ def worker(
     settings = context.load() if role in workers.WITH_REDIS else connect.kafka_settings()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # it leaves the loop of Faust's alone
         runner.run(workers.check_access(settings, role))
-        partitions = runner.run(workers.router_partitions(settings)) if role == "router" else 0
+        partitions = runner.run(workers.journal_partitions(settings)) if role == "router" else 0
     if role == "coordinator":
         raise typer.Exit(_run(role, settings, workers.coordinate))
     if role == "views":

@@ -18,9 +18,13 @@ Offsets only grow. So the watermark of a batch says at which offset its owner me
 *before* that tells that the topic was made anew, or has lost its end, and was written to by somebody who did not know:
 what is there may look like a changelog and is a part of one. So does one that was meant to stand behind the first word
 of a *later* owner: whoever could mean it so had read what is gone.
+
+It also says what the last record looked like that its owner had folded, so that a restore can tell whether the source
+is still the one that the states were folded from: one that was made anew may have grown beyond their position.
 """
 
 import dataclasses
+import hashlib
 import struct
 import uuid
 from collections.abc import Iterable, Sequence
@@ -42,9 +46,12 @@ _MARK = struct.Struct(">q16s")
 _NUMBER_BYTES = 8
 _CLAIMED = b"\x01"
 _HIDE_NOTHING = (CLAIM, REBUILT)
-_WATERMARK = struct.Struct(">BqI16sqI")
+_FINGERPRINT_BYTES = 8
+NOTHING_FOLDED = bytes(_FINGERPRINT_BYTES)
+"""Fingerprint where no record was folded, or an older build did not say which."""
 _OFFSET = struct.Struct(">q")
-_VERSION = 3
+_VERSION = 4
+_FORMATS = {3: struct.Struct(">BqI16sqI"), _VERSION: struct.Struct(">BqI16sqI8s")}
 _REBUILD = "rebuild the state from the source (worker option --rebuild)"
 
 
@@ -59,6 +66,8 @@ class Watermark:
     """The offset that its owner expected the first entry of its batch to get; it may get a greater one."""
     changes: int = 0
     """How many entries stand before it in its batch."""
+    last: bytes = NOTHING_FOLDED
+    """Fingerprint of the record at `position`."""
 
     @property
     def place(self) -> int:
@@ -67,31 +76,51 @@ class Watermark:
 
     def encode(self) -> bytes:
         """Return the bytes of its value."""
-        return _WATERMARK.pack(_VERSION, self.position, self.partitions, self.owner, self.begin, self.changes)
+        return _FORMATS[_VERSION].pack(_VERSION, *dataclasses.astuple(self))
 
     @staticmethod
     def decode(value: bytes) -> "Watermark":
         """Return the watermark; raise Refused for one of a newer release."""
-        if len(value) != _WATERMARK.size or value[0] != _VERSION:
+        layout = _FORMATS.get(value[0]) if value else None
+        if layout is None or len(value) != layout.size:
             raise Refused(
-                f"changelog watermark of format {value[:1].hex() or 'empty'} but this release knows format "
+                f"changelog watermark of format {value[:1].hex() or 'empty'} but this release knows formats up to "
                 f"{_VERSION}: start the release that wrote it, or {_REBUILD}"
             )
-        return Watermark(*_WATERMARK.unpack(value)[1:])
+        return Watermark(*layout.unpack(value)[1:])
+
+
+def fingerprint(record: Record) -> bytes:
+    """Return what tells a record from any other: 8 bytes of BLAKE2b over key, value and headers.
+
+    Its append time is left out: a log that was put back from a copy has other times and the same meaning.
+    """
+    content = (record.key, record.value, [(name, value) for name, value in record.headers])
+    return hashlib.blake2b(repr(content).encode(), digest_size=_FINGERPRINT_BYTES).digest()
 
 
 def batch(
-    changes: Iterable[tuple[bytes, bytes | None]], position: int, partitions: int, owner: bytes, begin: int = 0
+    changes: Iterable[tuple[bytes, bytes | None]],
+    position: int,
+    partitions: int,
+    owner: bytes,
+    begin: int = 0,
+    last: bytes = NOTHING_FOLDED,
 ) -> list[PlainEntry]:
     """Return the entries of one changelog batch: every changed key once, then the watermark.
 
-    `begin` is the offset that its first entry is meant to get.
+    `begin` is the offset that its first entry is meant to get, `last` the fingerprint of the record at `position`.
     """
     headers = [(FENCE, _MARK.pack(position, owner))]
     entries: list[PlainEntry] = [(key, value, headers) for key, value in changes]
-    watermark = Watermark(position, partitions, owner, begin, len(entries))
+    watermark = Watermark(position, partitions, owner, begin, len(entries), last)
     entries.append(Entry(WATERMARK, watermark.encode(), headers))
     return entries
+
+
+def mark(position: int, partitions: int, last: bytes) -> list[PlainEntry]:
+    """Return what a job without state says of where it is; `last` as for `batch`."""
+    return batch([], position, partitions, NOBODY, last=last)
 
 
 def rebuilt_from(offset: int) -> tuple[bytes, bytes]:
@@ -145,6 +174,8 @@ class Restored:
 
     position: int = -1
     next_offset: int = 0
+    last: bytes = NOTHING_FOLDED
+    """Fingerprint of the source's record at `position`."""
     partitions: int | None = None
     owner: bytes = NOBODY
     """The last who claimed the partition."""
@@ -210,7 +241,8 @@ class Restored:
             return None
         fence, owner = mark
         late = (owner != self.owner and not self._is_next(owner, record.offset)) or fence < self.position
-        self.position = max(self.position, fence)  # a batch is whole: one record of it proves all of it
+        if fence > self.position:  # a batch is whole: one record of it proves all of it
+            self.position, self.last = fence, NOTHING_FOLDED  # until its watermark says more
         return fence, late
 
     def _pass_over(self, record: Record, why: str) -> None:
@@ -245,6 +277,8 @@ class Restored:
         if key == WATERMARK:
             watermark = Watermark.decode(value)
             self.partitions = watermark.partitions
+            if watermark.position == self.position:  # else it came late
+                self.last = watermark.last
             if offset < watermark.place or self._was_lost(watermark):
                 self.misplaced = offset
             return

@@ -42,7 +42,8 @@ class Job:
     """A fold of one source topic.
 
     With `changelog` None the job is stateless: outputs durable, then commit.  With a changelog:
-    outputs durable, then the changelog batch durable, then commit.
+    outputs durable, then the changelog batch durable, then commit.  `changelog` and `marks` have a partition for each
+    of the source.
     """
 
     name: str
@@ -52,6 +53,10 @@ class Job:
     dead_letter: DeadLetter
     codec: StateCodec | None = None
     changelog: str | None = None
+    marks: str | None = None
+    """Topic by which a job without state knows its log again: now and then it says how far it is, and what is there."""
+    new_source: str = "start a new changelog"
+    """What to do where the source was made anew on purpose, for the message that refuses it."""
     partitioner: Partitioner = by_crc32
     in_flight: int = 2
     """Batches of one partition that may be unacknowledged at once; appended in order."""
@@ -101,6 +106,8 @@ class Job:
         """Refuse a combination that could not be replayed."""
         if self.prepare is not None and self.changelog is not None:
             raise EngineError(f"job {self.name}: a fold with state depends on its log alone, so it takes no `prepare`")
+        if self.marks is not None and self.changelog is not None:
+            raise EngineError(f"job {self.name}: what marks would say stands in the changelog")
 
     @property
     def stateful(self) -> bool:

@@ -5,12 +5,13 @@ import collections
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
@@ -39,6 +40,28 @@ _TURNS = 3
 """After so many turns of the loop a consumer has asked for what comes next: it is fetched while a run is taken in."""
 _LOG_APPEND_TIME = 1
 """Timestamp type of a record whose time the broker has set."""
+_CONNECT_AGAIN_SECONDS = 2.0
+
+_Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer)
+
+
+async def connected(new: Callable[[], _Client]) -> _Client:
+    """Return a client of Kafka that has found its cluster, and wait for one that is away.
+
+    Raises what else goes wrong at its start.
+    """
+    while True:
+        client = new()
+        try:
+            await client.start()
+        except BaseException as error:
+            await client.stop()
+            if not isinstance(error, KafkaConnectionError):
+                raise
+            logger.warning("Kafka is waited for, it does not answer or does not let us in: %s", error)
+        else:
+            return client
+        await asyncio.sleep(_CONNECT_AGAIN_SECONDS)
 
 
 class KafkaLog:
@@ -124,8 +147,7 @@ class KafkaLog:
         if start >= end:
             return
         tp = TopicPartition(topic, partition)
-        consumer = self._new_consumer()
-        await consumer.start()
+        consumer = await connected(self._new_consumer)
         try:
             consumer.assign([tp])
             consumer.seek(tp, start)
@@ -183,9 +205,7 @@ class KafkaLog:
             if self._stopped:
                 raise EngineError("the log is stopped")
             if self._producer is None:
-                fresh = self._new_producer()
-                await fresh.start()
-                self._producer = fresh
+                self._producer = await connected(self._new_producer)
             return self._producer
 
     async def _open_reader(self) -> AIOKafkaConsumer:
@@ -193,9 +213,7 @@ class KafkaLog:
             if self._stopped:
                 raise EngineError("the log is stopped")
             if self._reader is None:
-                fresh = self._new_consumer()
-                await fresh.start()
-                self._reader = fresh
+                self._reader = await connected(self._new_consumer)
             return self._reader
 
     async def _renew(self, old: AIOKafkaProducer) -> AIOKafkaProducer:
@@ -205,8 +223,7 @@ class KafkaLog:
                 return self._producer
             logger.info("renewing the producer before its sequence numbers wrap")
             await old.flush()
-            fresh = self._new_producer()
-            await fresh.start()
+            fresh = await connected(self._new_producer)
             self._producer, self._appended = fresh, {}
             self._retired.append(old)
             return fresh

@@ -60,6 +60,8 @@ class Partition:
         self.committed: int | None = None
         """What the group has been told last, if it has been told since this partition was restored."""
         self.folded = owned.position
+        self.last = owned.last
+        """Fingerprint of the record at `folded`."""
         self.changelog_next = owned.changelog_next
         self.blocked: BaseException | None = None
         """Why the next record cannot be folded yet (a document that is missing, say)."""
@@ -82,6 +84,8 @@ class Partition:
         self._turns: dict[Destination, asyncio.Event] = {}
         """Of each destination what is set when everything that was sent there so far is acknowledged."""
         self._limit = job.max_batch_records
+        self._marked, self._mark_due = owned.last, 0.0
+        """What the last mark says was folded last, and when the next one may be written, by the loop's clock."""
         self._closing = self._closed = False
         self._trouble: BaseException | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -109,6 +113,10 @@ class Partition:
             await asyncio.wait([self._tail], timeout=self._job.drain_seconds)
         return self._trouble is None and self.durable == self.folded
 
+    def given_up(self) -> Owned:
+        """Return what a later restore may begin with, once everything is drained."""
+        return Owned(self.table, self.durable, self.changelog_next, self.owner, self.last)
+
     async def close(self) -> None:
         """Stop at once, whatever is in flight; nothing of this partition goes on afterwards."""
         self._closing = self._closed = True
@@ -134,7 +142,9 @@ class Partition:
                     outcome = self._fold_within_limits(records) if records else Outcome(position=self.folded)
                     self._requeue(records[outcome.consumed :])
                     if outcome.consumed or not records:
-                        self._advance(outcome)  # before any wait: whoever ends this task must find what was folded
+                        self._advance(
+                            outcome, records
+                        )  # before any wait: whoever ends this task must find what was folded
                     else:
                         self._slots.release()
                     if outcome.consumed >= _LONG:
@@ -150,12 +160,13 @@ class Partition:
 
     async def _next(self) -> list[Record]:
         """Return the next records to fold, or nothing when only a watermark is due."""
+        told = self._job.changelog or self._job.marks
         while not self._queue:
             self._wake.clear()
             if self._trouble is not None:
                 raise asyncio.CancelledError
             try:
-                async with asyncio.timeout(self._job.watermark_seconds if self._job.stateful else None):
+                async with asyncio.timeout(self._job.watermark_seconds if told else None):
                     await self._wake.wait()
             except TimeoutError:
                 return []
@@ -213,14 +224,18 @@ class Partition:
             records = records[: max(1, len(records) // 2)]
             self._limit = max(1, len(records))
 
-    def _advance(self, outcome: Outcome) -> None:
+    def _advance(self, outcome: Outcome, records: Sequence[Record]) -> None:
         self.folded = outcome.position
+        if outcome.consumed:
+            self.last = changelog.fingerprint(records[outcome.consumed - 1])
         counters = self.counters
         counters.records += outcome.consumed
         counters.outputs += outcome.outputs
         counters.dead_letters += outcome.dead_letters
         counters.batches += 1
-        task = self._tail = asyncio.create_task(self._publish(outcome, self._tail, self._take_turns(outcome)))
+        task = self._tail = asyncio.create_task(
+            self._publish(outcome, self.last, self._tail, self._take_turns(outcome))
+        )
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
@@ -233,7 +248,7 @@ class Partition:
             self._turns[destination] = mine
         return turns
 
-    async def _publish(self, outcome: Outcome, previous: asyncio.Task[None] | None, turns: Turns) -> None:
+    async def _publish(self, outcome: Outcome, last: bytes, previous: asyncio.Task[None] | None, turns: Turns) -> None:
         """Make one batch durable: outputs, then (after the batch before) the changelog."""
         try:
             if outcome.sends:
@@ -243,7 +258,9 @@ class Partition:
             if self._trouble is not None:
                 return
             if self._job.changelog is not None:
-                await self._write_changelog(self._job.changelog, outcome)
+                await self._write_changelog(self._job.changelog, outcome, last)
+            elif self._job.marks is not None:
+                await self._write_mark(self._job.marks, outcome.position, last)
             self.durable = outcome.position
         except asyncio.CancelledError:
             raise
@@ -252,9 +269,9 @@ class Partition:
         finally:
             self._slots.release()
 
-    async def _write_changelog(self, topic: str, outcome: Outcome) -> None:
+    async def _write_changelog(self, topic: str, outcome: Outcome, last: bytes) -> None:
         entries = changelog.batch(
-            outcome.changes, outcome.position, self._source_count, self.owner, self.changelog_next
+            outcome.changes, outcome.position, self._source_count, self.owner, self.changelog_next, last
         )
         base = await self._log.append(topic, self.number, entries)
         if base != self.changelog_next:
@@ -263,6 +280,14 @@ class Partition:
                 f"writes to this changelog"
             )
         self.changelog_next = base + len(entries)
+
+    async def _write_mark(self, topic: str, position: int, last: bytes) -> None:
+        """Say where a job without state is, unless it has said so or has said something a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if last == self._marked or now < self._mark_due:
+            return
+        await self._log.append(topic, self.number, changelog.mark(position, self._source_count, last))
+        self._marked, self._mark_due = last, now + self._job.watermark_seconds
 
     async def _wait_blocked(self, reason: BaseException) -> None:
         if self.blocked is None:

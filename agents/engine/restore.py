@@ -30,6 +30,8 @@ class Owned:
     changelog_next: int = 0
     owner: bytes = changelog.NOBODY
     """Who owns the partition by the changelog."""
+    last: bytes = changelog.NOTHING_FOLDED
+    """Fingerprint of the source's record at `position`."""
 
     @property
     def resume(self) -> int:
@@ -63,7 +65,7 @@ async def restore(
     """
     progress = progress or Restores()
     if job.changelog is None:
-        return await _stateless(job, log, number, committed)
+        return await _stateless(job, log, number, committed, counts)
     try:
         found = await log.partitions(job.changelog)
     except Refused as error:
@@ -74,7 +76,7 @@ async def restore(
             f"was deleted, create it as declared and rebuild the state from the source (worker option --rebuild); "
             f"{error}"
         ) from error
-    _refuse_partitions(job, found, counts[job.source])
+    _refuse_partitions(job, job.changelog, found, counts[job.source])
     return await _Restoring(job, log, number, committed, counts, kept, rebuild, progress).run()
 
 
@@ -105,8 +107,9 @@ class _Restoring:
         """Read, repair and claim until nobody else appends in between."""
         for _ in range(_ATTEMPTS):
             if await self._settle():
-                self.owned.changelog_next, self.owned.owner = self.found.next_offset, self.found.owner
-                return self.owned
+                found, owned = self.found, self.owned
+                owned.changelog_next, owned.owner, owned.last = found.next_offset, found.owner, found.last
+                return owned
         raise Refused(
             f"{self.job.changelog}/{self.number}: other processes keep appending; see who else runs job "
             f"{self.job.name} outside its group"
@@ -125,6 +128,7 @@ class _Restoring:
         if (found.suspects or behind) and not await self._claim(found.partitions or self.counts[job.source], []):
             return False
         source = await _bounds(job, self.log, job.source, number, max(found.position + 1, self.committed or 0))
+        await _refuse_another_source(job, self.log, number, found, source)
         if self.rebuild or found.lost_to_compaction(self.log.now_ms(), job.compaction_lag_ms - 60_000):
             await _rebuild(job, self.log, number, found, owned, source, self.counts, self.committed, self.progress)
             self.unwritten |= dict.fromkeys((*found.fences, *owned.table))
@@ -185,7 +189,7 @@ class _Restoring:
         topic = job.changelog or ""
         owner = changelog.successor(found.owner)
         for part in _parts([*changes, changelog.claim(owner)], job.max_batch_bytes):
-            entries = changelog.batch(part, found.position, partitions, owner, found.next_offset)
+            entries = changelog.batch(part, found.position, partitions, owner, found.next_offset, found.last)
             base = await self.log.append(topic, number, entries)
             self.end = base + len(entries)
             if base != found.next_offset:
@@ -218,14 +222,17 @@ def _begin(job: Job, kept: Owned | None) -> tuple[Owned, changelog.Restored]:
     """Return what an owner has before the first scan."""
     if kept is None:
         return Owned(new_table(job), -1), changelog.Restored()
-    return kept, changelog.Restored(kept.position, kept.changelog_next, owner=kept.owner, claims={kept.owner: None})
+    found = changelog.Restored(
+        kept.position, kept.changelog_next, kept.last, owner=kept.owner, claims={kept.owner: None}
+    )
+    return kept, found
 
 
-def _refuse_partitions(job: Job, found: int, wanted: int) -> None:
+def _refuse_partitions(job: Job, topic: str, found: int, wanted: int) -> None:
     if found == wanted or (job.may_grow and found > wanted):
         return
-    remedy = "add partitions to the changelog" if job.may_grow else "the source of this job does not grow in place"
-    raise Refused(f"{job.changelog} has {found} partitions and {job.source} has {wanted}: they must be equal; {remedy}")
+    remedy = f"add partitions to {topic}" if job.may_grow else "the source of this job does not grow in place"
+    raise Refused(f"{topic} has {found} partitions and {job.source} has {wanted}: they must be equal; {remedy}")
 
 
 def _refuse_unless_whole(job: Job, number: int, begin: int, found: changelog.Restored) -> None:
@@ -246,8 +253,15 @@ def _refuse_unless_whole(job: Job, number: int, begin: int, found: changelog.Res
         )
 
 
-async def _stateless(job: Job, log: Log, number: int, committed: int | None) -> Owned:
-    source = await _bounds(job, log, job.source, number, committed or 0)
+async def _stateless(job: Job, log: Log, number: int, committed: int | None, counts: dict[str, int]) -> Owned:
+    marked = await _marked(job, log, number, counts)
+    source = await _bounds(job, log, job.source, number, max(committed or 0, marked.position + 1))
+    if marked.position >= source.end:
+        raise Refused(
+            f"{job.source}/{number}: it was read up to {marked.position}, but the log holds {source.begin} to "
+            f"{source.end}: it was truncated, or deleted and created anew; put the old log back, or {job.new_source}"
+        )
+    await _refuse_another_source(job, log, number, marked, source)
     resume = source.begin if committed is None else committed
     if not source.begin <= resume <= source.end:
         raise Refused(
@@ -258,8 +272,32 @@ async def _stateless(job: Job, log: Log, number: int, committed: int | None) -> 
     return Owned(StateTable(_never, _never), resume - 1)
 
 
+async def _marked(job: Job, log: Log, number: int, counts: dict[str, int]) -> changelog.Restored:
+    """Return what the newest mark says; a position of -1 where there is none."""
+    found = changelog.Restored()
+    if job.marks is not None:
+        _refuse_partitions(job, job.marks, await log.partitions(job.marks), counts[job.source])
+        bounds = await log.bounds(job.marks, number)
+        async for records in log.read(job.marks, number, bounds.begin, bounds.end):
+            found.scan(records)
+    return found
+
+
 def _never(_: object) -> bytes:
     raise EngineError("this job keeps no state: it has no changelog")
+
+
+async def _refuse_another_source(job: Job, log: Log, number: int, found: changelog.Restored, source: Bounds) -> None:
+    """Look whether the source still has the last record that was folded, unless retention has taken it away."""
+    at = found.position
+    if found.last == changelog.NOTHING_FOLDED or not source.begin <= at < source.end:
+        return
+    async for records in log.read(job.source, number, at, at + 1):
+        if changelog.fingerprint(records[0]) != found.last:
+            raise Refused(
+                f"{job.source}/{number}: the record at {at} is not the one that was read there: the topic was deleted "
+                f"and created anew, and has grown since; put the old log back, or {job.new_source}"
+            )
 
 
 def _refuse_unless_sound(
@@ -296,7 +334,7 @@ def _refuse_unless_sound(
     if not source.begin <= found.position + 1 <= source.end:
         raise Refused(
             f"{place}: the state goes up to {found.position}, but the log holds {source.begin} to {source.end}: "
-            f"it was truncated, or deleted and created anew; put the old log back, or start a new changelog"
+            f"it was truncated, or deleted and created anew; put the old log back, or {job.new_source}"
         )
 
 
@@ -330,7 +368,7 @@ async def _rebuild(
         while left:
             outcome = fold(left[: job.max_batch_records])
             if outcome.consumed:
-                owned.position = outcome.position
+                owned.position, owned.last = outcome.position, changelog.fingerprint(left[outcome.consumed - 1])
                 progress.records_done = before + outcome.position + 1
             left = left[outcome.consumed :]
             if left:
@@ -339,7 +377,8 @@ async def _rebuild(
                 if asyncio.get_running_loop().time() > deadline:
                     raise Refused(f"{job.source}/{number}: the rebuild cannot go on: {outcome.blocked}")
                 await asyncio.sleep(job.retry_seconds)
-    found.position = max(found.position, owned.position)
+    if owned.position >= found.position:
+        found.position, found.last = owned.position, owned.last
     found.fences |= dict.fromkeys((*found.fences, *owned.table), found.position)
 
 

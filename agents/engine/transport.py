@@ -9,6 +9,7 @@ Names of Faust that are private are held by tests/agents/engine/test_private_nam
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -24,7 +25,7 @@ from mode.utils.futures import maybe_async
 
 from agents.engine.errors import Superseded
 from agents.engine.fetches import Fetches
-from agents.engine.kafka import outside
+from agents.engine.kafka import connected, outside
 from agents.engine.worker import Engine
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         if not started:
             await self.start()
         return not started
+
+    async def on_start(self) -> None:
+        """Connect; a cluster that is away is waited for."""
+        self._consumer = await connected(lambda: self._create_consumer(loop=self.thread_loop))
+        self.time_started = time.monotonic()
 
     async def on_stop(self) -> None:
         """Leave the group and close the connections."""
@@ -274,10 +280,21 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Do nothing: lag is measured from the log, not guessed from Faust's monitor."""
 
 
+class Producer(driver.Producer):  # type: ignore[misc]
+    """Faust's producer, which nothing is sent by; it waits for a cluster that is away, as everybody here does."""
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await super(driver.Producer, self).on_start()
+        self._producer = await connected(self._new_producer)
+        self.beacon.add(self._producer)
+
+
 class Transport(driver.Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with runs for messages."""
 
     Consumer: ClassVar[type[Any]] = Consumer
+    Producer: ClassVar[type[Any]] = Producer
     default_port = 9092
 
 

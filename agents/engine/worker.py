@@ -222,8 +222,7 @@ class Engine:
         until = now + self.job.retain_seconds
         for partition, clean in zip(partitions, drained, strict=True):
             if clean and self.job.stateful:
-                owned = Owned(partition.table, partition.durable, partition.changelog_next, partition.owner)
-                self._kept[partition.number] = _Kept(owned, until)
+                self._kept[partition.number] = _Kept(partition.given_up(), until)
         if not all(drained):
             logger.warning("%s: not drained in time; abandoning what is in flight", self.job.name)
             await self._discard()

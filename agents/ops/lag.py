@@ -14,14 +14,17 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
-from agents.ops.members import REBALANCING, Member, describe
+from agents.ops.members import REBALANCING, Member, answered, describe
 from agents.ops.records_at import records_at
 
 _NO_OFFSET = -1
+
+Offsets = dict[TopicPartition, int]
 
 
 class Status(StrEnum):
@@ -157,7 +160,7 @@ async def group_lag(
     names = sorted(await all_groups(admin) if groups is None else set(groups))
     window = window or Window()
     described = {name: await describe(admin, name) for name in names}
-    offsets = {name: await admin.list_consumer_group_offsets(name) for name in names}
+    offsets = {name: await answered(partial(admin.list_consumer_group_offsets, name)) for name in names}
     existing = await _existing(admin)
     wanted: dict[str, list[TopicPartition]] = {}
     for name in names:
@@ -165,8 +168,7 @@ async def group_lag(
         wanted[name] = sorted(tp for tp in {*offsets[name], *owned} if tp in existing)
     window.keep({(name, tp) for name, tps in wanted.items() for tp in tps})
     every = sorted({tp for tps in wanted.values() for tp in tps})
-    begins = await consumer.beginning_offsets(every) if every else {}
-    ends = await consumer.end_offsets(every) if every else {}
+    begins, ends = await bounds(consumer, every)
     now, now_ms = time.monotonic(), int(time.time() * 1000)
     found: list[GroupLag] = []
     for name in names:
@@ -192,7 +194,19 @@ async def group_lag(
 
 async def all_groups(admin: Any) -> list[str]:
     """Return the names of the groups that consume, or have committed offsets without membership."""
-    return [name for name, kind in await admin.list_consumer_groups() if kind in ("consumer", "")]
+    return [name for name, kind in await answered(admin.list_consumer_groups) if kind in ("consumer", "")]
+
+
+async def bounds(consumer: Any, tps: Sequence[TopicPartition]) -> tuple[Offsets, Offsets]:
+    """Return where partitions begin and where they end; each must have a leader.  Raises KafkaError.
+
+    The consumer is told of all topics at once: by itself aiokafka learns of one unknown topic a retry, so that a
+    hundred take longer than a request may.
+    """
+    if not tps:
+        return {}, {}
+    await consumer._client.set_topics({tp.topic for tp in tps})  # noqa: SLF001
+    return await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
 
 
 def status_of(samples: Sequence[Sample], *, owned: bool) -> Status:

@@ -3,7 +3,8 @@
 import asyncio
 import dataclasses
 import time
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -36,6 +37,8 @@ _MOVING = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoord
 _PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 
+_Told = TypeVar("_Told")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Member:
@@ -52,18 +55,29 @@ async def describe(admin: Any, group: str) -> tuple[str, tuple[Member, ...]]:
 
     `admin` is aiokafka's, started.  A group that does not exist is Dead.  Raises KafkaError.
     """
+
+    async def ask() -> tuple[str, list[Member]]:
+        state, members = await _classic(admin, group)
+        # Dead is also what the old question is answered for a group of the newer protocol.
+        return await _modern(admin, group) if state == DEAD else (state, members)
+
+    state, members = await answered(ask)
+    return state, tuple(sorted(members, key=lambda member: (member.client_id, member.member_id)))
+
+
+async def answered(ask: Callable[[], Awaitable[_Told]]) -> _Told:
+    """Ask about groups; ask again for a while where their coordinator has just begun, or has just moved.
+
+    Raises KafkaError.
+    """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            state, members = await _classic(admin, group)
-            if state == DEAD:  # what the old question is answered for a group of the newer protocol
-                state, members = await _modern(admin, group)
+            return await ask()
         except _MOVING:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(_POLL_SECONDS)
-        else:
-            return state, tuple(sorted(members, key=lambda member: (member.client_id, member.member_id)))
 
 
 async def _classic(admin: Any, group: str) -> tuple[str, list[Member]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from agents.ops.lag import GroupLag, Window, group_lag
+from agents.ops.lag import GroupLag, Window, bounds, group_lag
 from agents.ops.records_at import records_at
 from agents.ops.topics import topic_configs
 from schemas.topics import DEAD_LETTER_SUFFIX
@@ -70,7 +70,7 @@ class Surveyor:
         Clients are aiokafka's, started; the consumer has neither group nor subscription and is used by nobody else.
         Raises KafkaError and TimeoutError where the cluster does not answer as it should.
         """
-        partitions = await _ranges(admin, consumer)  # first: it tells the consumer about every topic
+        partitions = await _ranges(admin, consumer)
         groups = await group_lag(admin, consumer, window=self._window)
         dead = await self._dead_letters(admin, consumer, partitions)
         return Survey(time.monotonic(), tuple(groups), tuple(partitions), tuple(dead))
@@ -118,10 +118,7 @@ async def _ranges(admin: Any, consumer: Any) -> list[PartitionRange]:
         for partition in topic["partitions"]
     }
     tps = sorted(tp for tp, partition in known.items() if partition["leader"] >= 0)
-    if tps:  # by itself aiokafka learns of one unknown topic a retry: a hundred take longer than a request may
-        await consumer._client.set_topics({tp.topic for tp in tps})  # noqa: SLF001
-    begins = await consumer.beginning_offsets(tps) if tps else {}
-    ends = await consumer.end_offsets(tps) if tps else {}
+    begins, ends = await bounds(consumer, tps)
     return [
         PartitionRange(
             tp.topic, tp.partition, begins[tp], ends[tp], whole=len(known[tp]["isr"]) >= len(known[tp]["replicas"])

@@ -25,6 +25,10 @@ allow User:attune-router \
   --topic crm.interactions.v1 \
   --topic crm.approvals.v1
 allow User:attune-router \
+  --operation Read \
+  --operation Write \
+  --topic crm.router-marks.v1
+allow User:attune-router \
   --operation Write \
   --topic crm.journal.v1 \
   --topic crm.interactions.v1.dlq
@@ -145,6 +149,7 @@ allow User:attune-exporter \
   --topic crm.policies.v1 \
   --topic crm.models.v1 \
   --topic crm.approvals.v1 \
+  --topic crm.router-marks.v1 \
   --topic crm.fold-changelog.v1
 allow User:attune-exporter \
   --operation Read \
@@ -169,6 +174,7 @@ allow User:attune-auditors \
   --topic crm.policies.v1 \
   --topic crm.models.v1 \
   --topic crm.approvals.v1 \
+  --topic crm.router-marks.v1 \
   --topic crm.fold-changelog.v1
 
 # deployer: `attune topics plan | apply | check`: makes topics and their configuration, reads no record
@@ -187,4 +193,5 @@ allow User:attune-deployer \
   --topic crm.policies.v1 \
   --topic crm.models.v1 \
   --topic crm.approvals.v1 \
+  --topic crm.router-marks.v1 \
   --topic crm.fold-changelog.v1

@@ -84,6 +84,15 @@ create crm.approvals.v1 --partitions 1 --replication-factor 3 \
   --config retention.ms=-1 \
   --config min.insync.replicas=2
 
+create crm.router-marks.v1 --partitions 6 --replication-factor 3 \
+  --config message.timestamp.type=LogAppendTime \
+  --config unclean.leader.election.enable=false \
+  --config cleanup.policy=compact \
+  --config retention.ms=-1 \
+  --config min.insync.replicas=2 \
+  --config segment.bytes=1048576 \
+  --config min.cleanable.dirty.ratio=0.2
+
 create crm.fold-changelog.v1 --partitions 6 --replication-factor 3 \
   --config message.timestamp.type=LogAppendTime \
   --config unclean.leader.election.enable=false \

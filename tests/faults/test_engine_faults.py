@@ -94,6 +94,19 @@ async def test_a_source_that_is_made_anew_under_its_worker_is_refused(kafka: Any
         await run.refused(run.start_worker("--confirm", "2"), "truncated, or deleted and created anew")
 
 
+async def test_a_source_that_was_made_anew_and_has_grown_is_refused(kafka: Any, tmp_path: Path) -> None:
+    """It has come further than what was folded before its worker comes back: what stands there tells."""
+    async with case(kafka.bootstrap, 8, tmp_path) as run:
+        run.start_worker()
+        await run.produce(2_000)
+        await run.until_done()
+        run.stop_workers()
+        await run.make_source_anew()
+        run.seed += 1
+        await run.produce(6_000)
+        await run.refused(run.start_worker(), "is not the one that was read there")
+
+
 @pytest.mark.parametrize("when", ["while nobody reads", "while it is read"])
 async def test_a_source_that_lost_its_beginning_is_refused(kafka: Any, tmp_path: Path, when: str) -> None:
     """Retention was faster than the worker, stopped or frozen: what is gone was never folded, so it does not go on."""

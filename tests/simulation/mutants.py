@@ -59,7 +59,7 @@ def no_fence() -> Iterator[None]:
     The first alone is covered by the second: a restore rebuilds what it can no longer repair.
     """
 
-    async def write(self: Any, topic: str, outcome: Any) -> None:
+    async def write(self: Any, topic: str, outcome: Any, _last: bytes) -> None:
         entries = changelog.batch(outcome.changes, outcome.position, self._source_count, self.owner)
         await self._log.append(topic, self.number, entries)
 

@@ -37,12 +37,12 @@ class Raced(MemoryLog):
 
 
 class Watched(MemoryLog):
-    """Remembers whether the source was read."""
+    """Remembers whether more of the source was read than one record, by which a restore knows it again."""
 
     read_source = False
 
     async def holds(self, topic: str, partition: int, start: int, end: int) -> None:
-        self.read_source |= topic == SOURCE
+        self.read_source |= topic == SOURCE and end - start > 1
         await super().holds(topic, partition, start, end)
 
 

@@ -33,8 +33,8 @@ MARK = changelog.batch([], 1, 1, FIRST)[-1][2]
 UNREADABLE = [
     (Entry(WATERMARK, None, MARK), "format empty.*start the release that wrote it"),
     (Entry(WATERMARK, b"", MARK), "format empty.*start the release that wrote it"),
-    (Entry(WATERMARK, b"\4" + Watermark(1, 1, FIRST).encode()[1:], MARK), "format 04.*start the release"),
-    (Entry(WATERMARK, Watermark(1, 1, FIRST).encode()[:-1], MARK), "format 03.*start the release"),
+    (Entry(WATERMARK, b"\5" + Watermark(1, 1, FIRST).encode()[1:], MARK), "format 05.*start the release"),
+    (Entry(WATERMARK, Watermark(1, 1, FIRST).encode()[:-1], MARK), "format 04.*start the release"),
     (Entry(REBUILT, None, MARK), "no offset"),
     (Entry(REBUILT, b"1", MARK), "no offset"),
     (Entry(b"k", b"1", []), "source-changelog/0/64 has no fence"),
@@ -89,6 +89,44 @@ async def test_what_is_foreign_and_comes_amid_a_rebuild_is_removed_too() -> None
     owned = await counting.restored(log, job, 60)
     assert {key: owned.table.at_rest(key) for key in owned.table} == states
     _assert_stands(log, states)
+
+
+def test_a_watermark_of_the_build_before_is_read() -> None:
+    """It does not say which record was folded last; everything else stands."""
+    ((key, value, headers),) = changelog.batch([], 1, 1, FIRST)
+    assert value is not None
+    found = scanned([Entry(key, b"\3" + value[1 : -len(changelog.NOTHING_FOLDED)], headers)])
+    assert (found.position, found.partitions, found.last) == (1, 1, changelog.NOTHING_FOLDED)
+    assert found.unreadable_at < 0
+
+
+def test_a_late_watermark_does_not_say_which_record_was_folded_last() -> None:
+    """Only that of the newest fence does, and only once it has been read."""
+    newest, late = (changelog.batch([(b"k", b"1")], at, 1, FIRST, last=bytes([at] * 8)) for at in (5, 3))
+    assert scanned(newest, late).last == bytes([5] * 8)
+    assert scanned(late, newest[:-1]).last == changelog.NOTHING_FOLDED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Entry(None, b"v", [("h", b"1")]),
+        Entry(b"k", None, [("h", b"1")]),
+        Entry(b"", b"v", [("h", b"1")]),
+        Entry(b"kv", b"", [("h", b"1")]),
+        Entry(b"k", b"v", [("h", None)]),  # type: ignore[list-item]
+        Entry(b"k", b"v", [("h", b"1"), ("h", b"1")]),
+        Entry(b"k", b"v", [("h1", b"")]),
+    ],
+)
+def test_a_fingerprint_tells_records_apart(other: Entry) -> None:
+    """By key, value and headers, each with its bounds; not by place and time."""
+    log = counting.memory_log()
+    for entry in (Entry(b"k", b"v", [("h", b"1")]), other, Entry(b"k", b"v", [("h", b"1")])):
+        log.append_now(CHANGELOG, 0, [entry])
+        log.clock_ms += 1
+    one, another, copy = map(changelog.fingerprint, log.records(CHANGELOG, 0))
+    assert one == copy != another
 
 
 def test_other_headers_do_not_hide_the_mark() -> None:

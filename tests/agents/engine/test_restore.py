@@ -72,7 +72,7 @@ async def test_a_kept_state_is_not_continued_by_another_changelog(aligned: bool)
     counting.fill(log, 120, seed=6, keys=300)
     job = counting.job(max_batch_records=5)
     first = await run_to_end(log, job)
-    kept = Owned(first.partition.table, first.partition.durable, first.partition.changelog_next, first.partition.owner)
+    kept = first.partition.given_up()
     log.lose(CHANGELOG, 0, 0)
     counting.fill(log, 200, seed=7, keys=300)
     job = counting.job(max_batch_records=60)  # so that the new one comes further by the same offset
@@ -113,7 +113,7 @@ async def _owned_for(log: MemoryLog, job: Any, ends: Sequence[int], *, committed
         partition.submit([one for one in log.records(SOURCE, 0) if partition.folded < one.offset < end])
         await until(lambda end=end: partition.durable >= end - 1)
     assert await partition.drain()
-    return Owned(partition.table, partition.durable, partition.changelog_next, partition.owner)
+    return partition.given_up()
 
 
 async def test_a_changelog_that_is_not_there_is_refused() -> None:
@@ -157,6 +157,62 @@ async def test_a_rebuild_that_landed_elsewhere_makes_no_changelog_whole() -> Non
     log.append_now(CHANGELOG, 0, changelog.batch(repairs, 49, 1, changelog.successor(changelog.NOBODY), 30))
     with pytest.raises(Refused, match=r"had seen records that are gone.*--rebuild"):
         await counting.restored(log, counting.job(), 50)
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+async def test_a_source_that_was_made_anew_and_has_grown_since_is_refused(rebuild: bool) -> None:
+    """It goes up to where the state was folded, but what stands there is another record: refused, rebuilding too.
+
+    A rebuild would take what the new log has up to there for sent already.
+    """
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12)
+    job = counting.job(max_batch_records=10)
+    first = await run_to_end(log, job)
+    kept = first.partition.given_up()
+    log.lose(SOURCE, 0, 0)
+    counting.fill(log, 200, seed=13)
+    before = log.records(CHANGELOG, 0)
+    for options in ({"kept": kept}, {}):
+        with pytest.raises(Refused, match=r"record at 99 is not the one that was read.*anew, and has grown since"):
+            await counting.restored(log, job, None, rebuild=rebuild, **options)
+    assert log.records(CHANGELOG, 0) == before
+
+
+@pytest.mark.parametrize("made_by", ["claim", "rebuild"])
+async def test_every_owner_says_which_record_it_goes_on_from(made_by: str) -> None:
+    """Also one that has folded nothing yet: its claim, and what it has built again, tell the next one."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12)
+    await run_to_end(log)
+    for _ in range(2):
+        await counting.restored(log, counting.job(), 100, rebuild=made_by == "rebuild")
+    log.truncate(CHANGELOG, 0, (await log.bounds(CHANGELOG, 0)).end - 2)
+    found = changelog.Restored()
+    found.scan(log.records(CHANGELOG, 0))
+    assert found.last == changelog.fingerprint(log.records(SOURCE, 0)[99])
+
+
+async def test_a_source_that_is_put_back_from_a_copy_is_known_again() -> None:
+    """The same records at the same offsets, appended at another time."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12)
+    await run_to_end(log)
+    copy = [Entry(one.key, one.value, list(one.headers)) for one in log.records(SOURCE, 0)]
+    log.lose(SOURCE, 0, 0)
+    log.clock_ms += 86_400_000
+    log.append_now(SOURCE, 0, copy)
+    assert (await counting.restored(log, counting.job(), 100)).position == 99
+
+
+async def test_a_source_whose_last_folded_record_is_gone_goes_on_behind_it() -> None:
+    """Retention has taken what was folded and nothing else: there is nothing left to compare, and nothing is missed."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=12)
+    await run_to_end(log)
+    counting.fill(log, 10, seed=13)
+    log.truncate(SOURCE, 0, 100)
+    assert (await counting.restored(log, counting.job(), 100)).position == 99
 
 
 async def test_a_changelog_that_lost_its_beginning_is_refused() -> None:
