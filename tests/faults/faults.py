@@ -205,7 +205,7 @@ fault(
 )(_broker_frozen(45))
 
 
-@fault("all workers start while the broker is away", "they wait for it and say so", "it answers")
+@fault("all workers start while the broker is away", "they wait for it and say so; old sessions must end", "it answers")
 async def started_without_broker(job: MainJob, recovery: Recovery) -> None:
     """Start them between its end and its start."""
     for role in ROLES:
