@@ -35,7 +35,7 @@ bench: setup     ## benchmarks, ratios of one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: setup      ## the fault tests, long
-	$(BIN)/pytest -m soak --soak-seconds=1200 tests/faults $(ARGS)
+	$(BIN)/pytest -m soak --soak-seconds=1200 -o faulthandler_timeout=3000 tests/faults $(ARGS)
 
 lock: setup      ## resolve the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --group dev --all-extras pyproject.toml -o requirements.lock

@@ -55,7 +55,6 @@ def served(
         yield None
         return
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter
-    own = (_About(role), *collectors)
     try:
         server = _server(settings.host, settings.port, _pages(prometheus_client.make_wsgi_app(registry), waits))
     except OSError as error:
@@ -63,15 +62,39 @@ def served(
     address = f"http://{_shown(settings.host)}:{server.server_port}/metrics"
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
     thread.start()
-    with contextlib.ExitStack() as registered:
-        registered.callback(server.server_close)
-        registered.callback(thread.join)
-        registered.callback(server.shutdown)
-        for collector in own:
-            registry.register(collector)
-            registered.callback(registry.unregister, collector)
+    with contextlib.ExitStack() as ending:
+        ending.callback(server.server_close)
+        ending.callback(thread.join)
+        ending.callback(server.shutdown)
+        ending.enter_context(collected(_About(role), *collectors, registry=registry))
         logger.info("%s: metrics on %s", role, address)
         yield address
+
+
+@contextlib.contextmanager
+def collected(*collectors: Collector, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
+    """Show collectors while the block runs."""
+    with contextlib.ExitStack() as registered:
+        for collector in collectors:
+            registry.register(collector)
+            registered.callback(registry.unregister, collector)
+        yield
+
+
+class Gate:
+    """What a process waits for, from its first moment on: a `Waits` for `served`."""
+
+    def __init__(self, reason: str) -> None:
+        """Say what is waited for until `open` is called."""
+        self._waits: Waits = lambda: reason
+
+    def __call__(self) -> str | None:
+        """Return what is waited for; None where the process is at work."""
+        return self._waits()
+
+    def open(self, waits: Waits = lambda: None) -> None:
+        """Say from now on what `waits` says, by default that the process is at work."""
+        self._waits = waits
 
 
 class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):

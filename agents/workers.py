@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client.registry import Collector
 
-from agents import engine_metrics, metrics, topology
+from agents import acls, engine_metrics, metrics, topology
 from agents.clients import access, kafka, registry, valkey
 from agents.clients.keystore import ValkeyKeyStore, Vault
 from agents.clients.viewstore import ViewStore, parse_mark
@@ -47,11 +47,8 @@ WITH_REDIS = ("router", "views")
 
 
 async def check_access(settings: Settings, role: str) -> None:
-    """Raise AttuneError where the user of a role may not join its group or read its topics."""
-    (agent,) = (agent for agent in topology.TOPOLOGY if agent.name == role)
-    assert agent.group is not None  # every role has one
-    reads = (*agent.reads, *([agent.state] if agent.state else []))
-    await access.check(settings.kafka, role, group=agent.group, topics=reads)
+    """Raise AttuneError where the user of a role lacks one of its rights."""
+    await access.check(settings.kafka, role, acls.role(role).grants)
 
 
 async def journal_partitions(settings: Settings) -> int:
@@ -163,10 +160,11 @@ async def _with_consumer(settings: Settings, work: Callable[[AIOKafkaConsumer], 
         await consumer.stop()
 
 
-async def coordinate(settings: Settings) -> None:
+async def coordinate(settings: Settings, gate: metrics.Gate) -> None:
     """Run the coordinator until cancelled; raises what ended it, where it is several things as a group.
 
-    Raises AttuneError while the journal is being split, or if it has too few partitions.
+    `gate` is opened once it is at work.  Raises AttuneError while the journal is being split, or if it has too few
+    partitions.
     """
     partitions = await journal_partitions(settings)
     async with contextlib.AsyncExitStack() as clients:
@@ -204,12 +202,13 @@ async def coordinate(settings: Settings) -> None:
             lambda: {"tick": coordinator.ticks, "activation": coordinator.activated},
             label="kind",
         )
-        with metrics.served(settings.metrics, "coordinator", approvals_seen, written):
+        with metrics.collected(approvals_seen, written):
+            gate.open()
             await coordinator.run()
 
 
-async def keep_views(settings: Settings) -> None:
-    """Run the view agent until cancelled; errors as `coordinate`."""
+async def keep_views(settings: Settings, gate: metrics.Gate) -> None:
+    """Run the view agent until cancelled; gate and errors as `coordinate`."""
     documents = Documents()
     async with contextlib.AsyncExitStack() as clients:
         reader = await _connected(clients, lambda: kafka.consumer(settings.kafka))
@@ -237,7 +236,8 @@ async def keep_views(settings: Settings) -> None:
         )
         following = asyncio.ensure_future(documents.follow(reader))
         try:
-            with metrics.served(settings.metrics, "views", ViewCollector(agent), seen):
+            with metrics.collected(ViewCollector(agent), seen):
+                gate.open()
                 await agent.run()
         finally:
             following.cancel()

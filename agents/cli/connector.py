@@ -41,15 +41,13 @@ def connector(
 async def _run(
     settings: Settings, path: Path, delay_ms: int, idle_flush: float | None, status_file: Path | None
 ) -> None:
-    from agents import metrics
+    from agents import acls, metrics
     from agents.clients import access, kafka
     from agents.outbound.connector import Connector
     from agents.outbound.outbox import Outbox
-    from schemas import topics
 
-    await access.check(
-        settings.kafka, "connectors", group=GROUP, topics=(topics.NEXT_BEST_ACTIONS, topics.SUPPRESSIONS)
-    )
+    needed = [grant for grant in acls.role("connectors").grants if not grant.prefixed]  # groups of others have a prefix
+    await access.check(settings.kafka, "connectors", needed)
     outbox = Outbox(path)
     consumer = kafka.consumer(settings.kafka, group=GROUP)
     producer = kafka.producer(settings.kafka)

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agents.cli import connect, context
 from agents.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from agents.metrics import Gate
 
 app = typer.Typer()
 logger = logging.getLogger(__name__)
@@ -47,28 +50,37 @@ def worker(
     if role not in workers.ROLES:
         raise typer.BadParameter(f"{role!r} is no role; choose from {', '.join(workers.ROLES)}", param_hint="role")
     settings = context.load() if role in workers.WITH_REDIS else connect.kafka_settings()
+    gate = metrics.Gate("Kafka has not answered yet")
+    with metrics.served(settings.metrics, role, waits=gate):
+        raise typer.Exit(_work(role, settings, gate, rebuild=rebuild))
+
+
+def _work(role: str, settings: Settings, gate: "Gate", *, rebuild: bool) -> int:
+    """Run one role; return the exit code."""
+    from agents import metrics, workers
+
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # it leaves the loop of Faust's alone
         runner.run(workers.check_access(settings, role))
         partitions = runner.run(workers.journal_partitions(settings)) if role == "router" else 0
     if role == "coordinator":
-        raise typer.Exit(_run(role, settings, workers.coordinate))
+        return _run(role, settings, workers.coordinate(settings, gate))
     if role == "views":
-        raise typer.Exit(_run(role, settings, workers.keep_views))
+        return _run(role, settings, workers.keep_views(settings, gate))
     if role == "router":
         app = workers.router(settings, partitions=partitions)
     else:
         app = workers.fold(settings, rebuild=rebuild)
-    with metrics.served(settings.metrics, role, workers.collector(role, app), waits=lambda: workers.waits(app)):
-        code = workers.run_app(app)
-    raise typer.Exit(code)
+    with metrics.collected(workers.collector(role, app)):
+        gate.open(lambda: workers.waits(app))
+        return workers.run_app(app)
 
 
-def _run(role: str, settings: Settings, work: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
+def _run(role: str, settings: Settings, work: Coroutine[Any, Any, None]) -> int:
     """Run a role that is no Faust app; 0 after a signal, 1 when a client failed, which a log line explains."""
     from aiokafka.errors import KafkaError
 
     async def run() -> None:
-        task = asyncio.ensure_future(work(settings))
+        task = asyncio.ensure_future(work)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await asyncio.wait([task])

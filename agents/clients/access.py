@@ -129,15 +129,14 @@ async def topic_operations(send: Send, names: Sequence[str]) -> dict[str, frozen
     return {name: frozenset(word for word, bit in _BITS.items() if bits >> bit & 1) for name, bits in found.items()}
 
 
-async def check(connection: KafkaSettings, role: str, *, group: str, topics: Sequence[str]) -> None:
-    """Raise AttuneError, which names the ACL to add, where the user may not join a group or read a topic.
+async def check(connection: KafkaSettings, role: str, wanted: Iterable[Wanted]) -> None:
+    """Raise AttuneError, which names the ACL to add, where the user lacks a right of a role.
 
     A cluster that does not answer is no answer: the worker starts and waits for it as always.  Where clients are not
     told apart nothing is asked.
     """
     if connection.security_protocol == "PLAINTEXT":
         return
-    wanted = [_Wanted("group", group, ("Read",)), *(_Wanted("topic", topic, ("Read",)) for topic in topics)]
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS), _sender(connection) as send:
             found = await rights(send, wanted)
@@ -145,10 +144,9 @@ async def check(connection: KafkaSettings, role: str, *, group: str, topics: Seq
         logger.warning("whether the %s has its rights is not known: %s", role, str(error) or type(error).__name__)
         return
     for right in found.missing:
-        may_not = f"may not join the group {group}" if right.resource == "group" else f"may not read {right.name}"
         user = principal(connection)
         raise AttuneError(
-            f"{user} {may_not}: the {role} would wait for ever",
+            f"{user} {_may_not(right)}: the {role} would wait for ever or end over it",
             f"add the ACL: {right.command(user)}; `attune acls {role}` prints all that it needs, "
             f"`attune doctor --role {role}` tries all of them",
         )
@@ -172,12 +170,12 @@ def principal(connection: KafkaSettings) -> str:
     return f"'User:{shown.subject.rfc4514_string()}'"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Wanted:
-    resource: str
-    name: str
-    operations: tuple[str, ...]
-    prefixed: bool = False
+def _may_not(right: Right) -> str:
+    if right.resource == "group" and right.operation == "Read":
+        return f"may not join the group {right.name}"
+    if right.resource == "topic" and right.operation in ("Read", "Write"):
+        return f"may not {right.operation.lower()} {right.name}"
+    return f"lacks the right {right}"
 
 
 @contextlib.asynccontextmanager

@@ -42,8 +42,7 @@ class Job:
     """A fold of one source topic.
 
     With `changelog` None the job is stateless: outputs durable, then commit.  With a changelog:
-    outputs durable, then the changelog batch durable, then commit.  `changelog` and `marks` have a partition for each
-    of the source.
+    outputs durable, then the changelog batch durable, then commit.
     """
 
     name: str
@@ -54,7 +53,10 @@ class Job:
     codec: StateCodec | None = None
     changelog: str | None = None
     marks: str | None = None
-    """Topic by which a job without state knows its log again: now and then it says how far it is, and what is there."""
+    """Topic by which a job without state knows its log again: now and then it says how far it is, and what is there.
+
+    It should have as many partitions as the source: those beyond are read without marks.
+    """
     new_source: str = "start a new changelog"
     """What to do where the source was made anew on purpose, for the message that refuses it."""
     partitioner: Partitioner = by_crc32
@@ -73,7 +75,7 @@ class Job:
     max_state_bytes: int = 256_000
     max_output_bytes: int = 900_000
     watermark_seconds: float = 5.0
-    """An idle owner appends a watermark this often."""
+    """An idle owner appends a watermark this often; marks of a busy one have so much time between them."""
     drain_seconds: float = 5.0
     """How long a revocation waits for what is in flight before it abandons it."""
     send_seconds: float = 30.0

@@ -48,20 +48,29 @@ _Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer)
 async def connected(new: Callable[[], _Client]) -> _Client:
     """Return a client of Kafka that has found its cluster, and wait for one that is away.
 
-    Raises what else goes wrong at its start.
+    Raises what else goes wrong at its start, and what `new` raises.
     """
     while True:
         client = new()
         try:
             await client.start()
         except BaseException as error:
-            await client.stop()
+            await _give_up(client)
             if not isinstance(error, KafkaConnectionError):
                 raise
             logger.warning("Kafka is waited for, it does not answer or does not let us in: %s", error)
         else:
             return client
         await asyncio.sleep(_CONNECT_AGAIN_SECONDS)
+
+
+async def _give_up(client: _Client) -> None:
+    """Stop a client that has not come up, and wait no longer for that than need be."""
+    try:
+        async with asyncio.timeout(_KILL_SECONDS):
+            await client.stop()
+    except (TimeoutError, KafkaError) as error:
+        logger.info("a client of Kafka that did not come up did not end in order: %r", error)
 
 
 class KafkaLog:
@@ -147,7 +156,7 @@ class KafkaLog:
         if start >= end:
             return
         tp = TopicPartition(topic, partition)
-        consumer = await connected(self._new_consumer)
+        consumer = await self._connected(self._new_consumer)
         try:
             consumer.assign([tp])
             consumer.seek(tp, start)
@@ -200,20 +209,30 @@ class KafkaLog:
         """Return the clock of the brokers as an acknowledgement told it last, before that our own."""
         return _our_ms() + self._behind_ms
 
-    async def _open(self) -> AIOKafkaProducer:
-        async with self._lock:
+    async def _connected(self, new: Callable[[], _Client]) -> _Client:
+        """Return a client that has found its cluster; raise EngineError if the log is stopped meanwhile."""
+
+        def wanted() -> _Client:
             if self._stopped:
                 raise EngineError("the log is stopped")
+            return new()
+
+        client = await connected(wanted)
+        if self._stopped:
+            await _give_up(client)
+            raise EngineError("the log is stopped")
+        return client
+
+    async def _open(self) -> AIOKafkaProducer:
+        async with self._lock:
             if self._producer is None:
-                self._producer = await connected(self._new_producer)
+                self._producer = await self._connected(self._new_producer)
             return self._producer
 
     async def _open_reader(self) -> AIOKafkaConsumer:
         async with self._lock:
-            if self._stopped:
-                raise EngineError("the log is stopped")
             if self._reader is None:
-                self._reader = await connected(self._new_consumer)
+                self._reader = await self._connected(self._new_consumer)
             return self._reader
 
     async def _renew(self, old: AIOKafkaProducer) -> AIOKafkaProducer:
@@ -223,7 +242,7 @@ class KafkaLog:
                 return self._producer
             logger.info("renewing the producer before its sequence numbers wrap")
             await old.flush()
-            fresh = await connected(self._new_producer)
+            fresh = await self._connected(self._new_producer)
             self._producer, self._appended = fresh, {}
             self._retired.append(old)
             return fresh

@@ -84,7 +84,8 @@ class Partition:
         self._turns: dict[Destination, asyncio.Event] = {}
         """Of each destination what is set when everything that was sent there so far is acknowledged."""
         self._limit = job.max_batch_records
-        self._marked, self._mark_due = owned.last, 0.0
+        self._marks = job.marks if job.marks is not None and number < counts[job.marks] else None
+        self._marked, self._mark_due = changelog.NOTHING_FOLDED, 0.0
         """What the last mark says was folded last, and when the next one may be written, by the loop's clock."""
         self._closing = self._closed = False
         self._trouble: BaseException | None = None
@@ -160,16 +161,16 @@ class Partition:
 
     async def _next(self) -> list[Record]:
         """Return the next records to fold, or nothing when only a watermark is due."""
-        told = self._job.changelog or self._job.marks
         while not self._queue:
             self._wake.clear()
             if self._trouble is not None:
                 raise asyncio.CancelledError
             try:
-                async with asyncio.timeout(self._job.watermark_seconds if told else None):
+                async with asyncio.timeout(self._job.watermark_seconds if self._job.stateful or self._marks else None):
                     await self._wake.wait()
             except TimeoutError:
-                return []
+                if self._job.stateful or self.last != self._marked:
+                    return []
         taken: list[Record] = []
         limit, last = self._limit, self.folded
         while self._queue and len(taken) < limit:
@@ -259,8 +260,8 @@ class Partition:
                 return
             if self._job.changelog is not None:
                 await self._write_changelog(self._job.changelog, outcome, last)
-            elif self._job.marks is not None:
-                await self._write_mark(self._job.marks, outcome.position, last)
+            elif self._marks is not None:
+                await self._write_mark(self._marks, outcome.position, last)
             self.durable = outcome.position
         except asyncio.CancelledError:
             raise

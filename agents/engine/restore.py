@@ -76,7 +76,7 @@ async def restore(
             f"was deleted, create it as declared and rebuild the state from the source (worker option --rebuild); "
             f"{error}"
         ) from error
-    _refuse_partitions(job, job.changelog, found, counts[job.source])
+    _refuse_partitions(job, found, counts[job.source])
     return await _Restoring(job, log, number, committed, counts, kept, rebuild, progress).run()
 
 
@@ -228,11 +228,11 @@ def _begin(job: Job, kept: Owned | None) -> tuple[Owned, changelog.Restored]:
     return kept, found
 
 
-def _refuse_partitions(job: Job, topic: str, found: int, wanted: int) -> None:
+def _refuse_partitions(job: Job, found: int, wanted: int) -> None:
     if found == wanted or (job.may_grow and found > wanted):
         return
-    remedy = f"add partitions to {topic}" if job.may_grow else "the source of this job does not grow in place"
-    raise Refused(f"{topic} has {found} partitions and {job.source} has {wanted}: they must be equal; {remedy}")
+    remedy = "add partitions to the changelog" if job.may_grow else "the source of this job does not grow in place"
+    raise Refused(f"{job.changelog} has {found} partitions and {job.source} has {wanted}: they must be equal; {remedy}")
 
 
 def _refuse_unless_whole(job: Job, number: int, begin: int, found: changelog.Restored) -> None:
@@ -262,21 +262,33 @@ async def _stateless(job: Job, log: Log, number: int, committed: int | None, cou
             f"{source.end}: it was truncated, or deleted and created anew; put the old log back, or {job.new_source}"
         )
     await _refuse_another_source(job, log, number, marked, source)
-    resume = source.begin if committed is None else committed
-    if not source.begin <= resume <= source.end:
+    place, holds = f"{job.source}/{number}", f"the log holds {source.begin} to {source.end}"
+    if committed is not None and committed > source.end:
         raise Refused(
-            f"{job.source}/{number}: group committed {resume}, but the log holds {source.begin} to {source.end}: "
-            f"records were lost to retention, or the topic was created anew; to go on from what is there, reset the "
-            f"group's offset on purpose"
+            f"{place}: group committed {committed}, but {holds}: it was truncated, or deleted and created anew; put "
+            f"the old log back, or {job.new_source}"
         )
-    return Owned(StateTable(_never, _never), resume - 1)
+    known = marked.position + 1 if committed is None else committed
+    if 0 < known < source.begin:
+        raise Refused(
+            f"{place}: it was read up to {known - 1}, but {holds}: records were lost to retention; to go on from what "
+            f"is there, reset the group's offset on purpose"
+        )
+    resume = source.begin if committed is None else committed
+    owned = Owned(StateTable(_never, _never), resume - 1)
+    if source.begin < resume:  # so that also an owner for whom nothing comes can say what is there
+        async for records in log.read(job.source, number, resume - 1, resume):
+            owned.last = changelog.fingerprint(records[0])
+    return owned
 
 
 async def _marked(job: Job, log: Log, number: int, counts: dict[str, int]) -> changelog.Restored:
     """Return what the newest mark says; a position of -1 where there is none."""
     found = changelog.Restored()
-    if job.marks is not None:
-        _refuse_partitions(job, job.marks, await log.partitions(job.marks), counts[job.source])
+    if job.marks is not None and number >= counts[job.marks]:
+        words = "%s/%d is read without marks, a topic that is made anew is not told: %s has %d partitions, add some"
+        logger.warning(words, job.source, number, job.marks, counts[job.marks])
+    elif job.marks is not None:
         bounds = await log.bounds(job.marks, number)
         async for records in log.read(job.marks, number, bounds.begin, bounds.end):
             found.scan(records)
@@ -354,7 +366,7 @@ async def _rebuild(
     if source.begin > 0 or target >= source.end:
         raise Refused(
             f"{job.source}/{number}: the state must be rebuilt from the source, but the log holds only "
-            f"{source.begin} to {source.end} and {target} is needed: restore the log from a copy"
+            f"{source.begin} to {source.end} and {target} is needed: put the log back from a copy, or {job.new_source}"
         )
     logger.warning("%s/%d: rebuilding state from the source up to %d", job.source, number, target)
     owned.table = new_table(job)

@@ -268,7 +268,8 @@ class Engine:
         return kept.owned
 
     async def _load_counts(self) -> None:
-        for topic in (self.job.source, *self.job.outputs):
+        marks = () if self.job.marks is None else (self.job.marks,)
+        for topic in (self.job.source, *self.job.outputs, *marks):
             found = self.counts[topic] = await self.log.partitions(topic)
             expected = self.job.expected_partitions.get(topic, found)
             if found < expected or (found > expected and not self.job.may_grow):

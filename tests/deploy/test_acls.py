@@ -276,7 +276,10 @@ async def closed(connection: KafkaSettings, groups: Collection[str]) -> AsyncIte
             if agent.group
         ),
         pytest.param("fold", Resource.TOPIC, topics.JOURNAL, id="fold and its journal"),
+        pytest.param("fold", Resource.TOPIC, topics.SUPPRESSIONS, id="fold and what it writes"),
         pytest.param("router", Resource.TOPIC, topics.INTERACTIONS, id="router and its interactions"),
+        pytest.param("router", Resource.TOPIC, topics.ROUTER_MARKS, id="router and its marks"),
+        pytest.param("views", Resource.TRANSACTIONAL_ID, "attune-views-", id="views and their transactions"),
         pytest.param("connectors", Resource.GROUP, CONNECTOR_GROUP, id="connector and its group"),
         pytest.param("connectors", Resource.TOPIC, topics.SUPPRESSIONS, id="connector and the suppressions"),
     ],
@@ -284,7 +287,7 @@ async def closed(connection: KafkaSettings, groups: Collection[str]) -> AsyncIte
 def test_a_missing_right_is_told_at_once(
     with_topics: Secured, valkey: Redis, tmp_path: Path, name: str, resource: Resource, missing: str
 ) -> None:
-    """Whoever may not join its group or read its topic ends with 1 and names the ACL to add."""
+    """Whoever lacks a right that it needs ends with 1 and names the ACL to add."""
     taken = [acl for acl in ACLS if (acl["role"], acl["resource"], acl["name"]) == (name, resource, missing)]
     with_topics.forbid(taken)
     try:
@@ -292,14 +295,15 @@ def test_a_missing_right_is_told_at_once(
         said = Desk(with_topics, valkey, tmp_path).run(name, *command, code=1)
     finally:
         with_topics.allow(taken)
-    assert f"--allow-principal User:attune-{name} --operation Read --{resource} {missing}" in said
+    operation, option = taken[0]["operations"][0], "transactional-id" if "Id" in resource else resource
+    assert f"--allow-principal User:attune-{name} --operation {operation} --{option} {missing}" in said
 
 
 async def test_a_cluster_that_is_away_is_no_missing_right(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Before a worker starts nothing is refused because nobody answered: it waits for its cluster as always."""
     (tmp_path / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
     away = Secured("", f"127.0.0.1:{process.free_port()}", tmp_path / "ca.pem").settings("fold")
-    await access.check(away, "fold", group="attune-fold", topics=[topics.JOURNAL])
+    await access.check(away, "fold", role("fold").grants)
     assert "whether the fold has its rights is not known" in caplog.text
 
 

@@ -16,7 +16,7 @@ import trustme
 from pydantic import SecretStr
 
 from agents import acl_formats
-from agents.acls import Resource, principals, roles
+from agents.acls import Grant, Operation, Resource, principals, roles
 from agents.clients import access
 from agents.clients import kafka as clients
 from agents.errors import AttuneError
@@ -137,11 +137,16 @@ async def test_a_topic_that_there_is_none_of_is_no_missing_right(broker: Secured
     """Before a worker starts it is told apart: a topic that does not exist, and one that it may not read."""
     fold = broker.settings("fold")
     with allowed(broker, "crm.elsewhere.v1"), pytest.raises(AttuneError, match="there is no topic crm") as told:
-        await access.check(fold, "fold", group=FOLD_GROUP, topics=[topics.JOURNAL, "crm.elsewhere.v1"])
+        await access.check(fold, "fold", [reading(topics.JOURNAL), reading("crm.elsewhere.v1")])
     assert "attune topics apply" in told.value.hint
     with pytest.raises(AttuneError, match=rf"may not read {topics.INTERACTIONS}") as told:
-        await access.check(fold, "fold", group=FOLD_GROUP, topics=[topics.INTERACTIONS])
+        await access.check(fold, "fold", [reading(topics.INTERACTIONS)])
     assert "attune doctor --role fold" in told.value.hint
+
+
+def reading(topic: str) -> Grant:
+    """Return the right to read a topic."""
+    return Grant(Resource.TOPIC, topic, (Operation.READ,))
 
 
 @contextlib.contextmanager

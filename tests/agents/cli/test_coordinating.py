@@ -4,6 +4,11 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,8 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from agents import workers
 from agents.clients import kafka
+from agents.metrics import Gate
+from agents.platform import process
 from agents.settings import Settings, variable
 from schemas import topics
 from tests.agents.cli.conftest import Attune
@@ -40,7 +47,7 @@ def reachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 def test_a_client_that_fails(reachable: str, attune: Attune, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Exit 1 with one line, no traceback: what failed, that nothing is lost, what to look at and to run."""
 
-    async def coordinate(_: Settings) -> None:
+    async def coordinate(_: Settings, __: Gate) -> None:
         raise error
 
     monkeypatch.setattr(workers, "coordinate", coordinate)
@@ -56,7 +63,7 @@ def test_a_client_that_fails(reachable: str, attune: Attune, monkeypatch: pytest
 def test_a_bug_keeps_its_stack(reachable: str, attune: Attune, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no trouble of a client is not dressed up as one."""
 
-    async def coordinate(_: Settings) -> None:
+    async def coordinate(_: Settings, __: Gate) -> None:
         raise ExceptionGroup("tasks", [KafkaConnectionError("away"), KeyError("a bug")])
 
     monkeypatch.setattr(workers, "coordinate", coordinate)
@@ -64,12 +71,32 @@ def test_a_bug_keeps_its_stack(reachable: str, attune: Attune, monkeypatch: pyte
         attune("worker", "coordinator")
 
 
-def test_no_broker(reachable: str, attune: Attune) -> None:
-    """Where nothing listens it ends with exit 1 and the address, leaving no client open."""
-    done = attune("worker", "coordinator")
-    assert done.code == 1
-    assert f"see whether Kafka answers at {reachable}" in done.err
-    assert "Traceback" not in done.err
+@pytest.mark.parametrize("role", workers.ROLES)
+def test_a_worker_waits_for_its_cluster(reachable: str, tmp_path: Path, role: str) -> None:
+    """Where nothing listens it says so, in its log and to whoever asks whether it is ready, until it is ended."""
+    port = process.free_port()
+    asked = {variable("metrics.port"): str(port), variable("privacy.secret"): "s" * 32}
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "agents.cli.main", "worker", role], env=os.environ | asked, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while (said := (tmp_path / "log").read_text()).count("Unable to bootstrap") < 2:
+            assert worker.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
+        assert answer.value.code == 503
+        answer.value.close()
+        assert reachable.partition(":")[2] in said
+        assert "Traceback" not in said
+        worker.terminate()
+        assert worker.wait(20) in (0, -signal.SIGTERM), (tmp_path / "log").read_text()
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 @pytest.mark.kafka
@@ -104,9 +131,9 @@ def test_a_signal_is_no_failure(connected: Settings, attune: Attune, monkeypatch
     """SIGTERM ends it with exit 0, its clients stopped."""
     coordinate = workers.coordinate
 
-    async def terminated(settings: Settings) -> None:
+    async def terminated(settings: Settings, gate: Gate) -> None:
         asyncio.get_running_loop().call_later(1, os.kill, os.getpid(), signal.SIGTERM)
-        await coordinate(settings)
+        await coordinate(settings, gate)
 
     monkeypatch.setattr(workers, "coordinate", terminated)
     assert attune("worker", "coordinator").code == 0

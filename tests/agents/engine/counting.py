@@ -88,7 +88,7 @@ def memory_log(partitions: int = 1) -> MemoryLog:
 
 
 def counts(partitions: int = 1) -> dict[str, int]:
-    return {SOURCE: partitions, OUT: 2, DLQ: 1}
+    return {SOURCE: partitions, OUT: 2, DLQ: 1, CHANGELOG: partitions}
 
 
 def fill(log: MemoryLog, n: int, seed: int, *, partition: int = 0, keys: int = 7) -> None:

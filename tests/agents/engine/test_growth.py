@@ -46,7 +46,7 @@ async def test_a_source_that_may_grow_goes_on_with_its_states() -> None:
     ("may_grow", "source", "changelog", "words"),
     [
         (False, 4, 4, "has 4 partitions, but the state was folded over 1"),
-        (True, 4, 2, "add partitions to source-changelog"),
+        (True, 4, 2, "add partitions to the changelog"),
         (False, 2, 4, "does not grow in place"),
     ],
 )

@@ -10,6 +10,7 @@ from agents.engine.errors import EngineError, Refused
 from agents.engine.job import Job
 from agents.engine.memory import MemoryLog
 from agents.engine.records import Entry, Output
+from agents.engine.restore import restore
 from tests.agents.engine import counting
 from tests.agents.engine.counting import OUT, SOURCE
 from tests.agents.engine.test_partition import Running, run_to_end, until
@@ -36,7 +37,7 @@ async def test_a_mark_is_written_at_once_and_then_now_and_then() -> None:
     """The first batch of an owner is marked, others only after a while; each mark says what stands where it is."""
     log = counting.memory_log()
     counting.fill(log, 100, seed=1)
-    await run_to_end(log, forwarding(max_batch_records=10))
+    await run_to_end(log, forwarding(max_batch_records=10, watermark_seconds=60.0))
     (first,) = told(log)
     assert (first.position, first.partitions) == (9, 1)
     assert first.last == changelog.fingerprint(log.records(SOURCE, 0)[9])
@@ -74,14 +75,14 @@ async def test_a_source_that_was_made_anew_is_refused(committed: int | None) -> 
 
 
 async def test_a_source_that_is_the_same_goes_on_where_the_group_is() -> None:
-    """Marks only tell whether it is; also where retention has taken away what they speak of."""
+    """Marks only tell whether it is; also where retention has taken away what they speak of, and nothing else."""
     log = counting.memory_log()
     counting.fill(log, 100, seed=1)
-    await run_to_end(log, forwarding(max_batch_records=60))
+    await run_to_end(log, forwarding(max_batch_records=60, watermark_seconds=60.0))
     assert (await counting.restored(log, forwarding(), 80)).resume == 80
     assert (await counting.restored(log, forwarding(), None)).resume == 0
-    log.truncate(SOURCE, 0, 90)
-    assert (await counting.restored(log, forwarding(), None)).resume == 90
+    log.truncate(SOURCE, 0, 60)
+    assert (await counting.restored(log, forwarding(), None)).resume == 60
 
 
 async def test_marks_that_come_late_tell_the_truth_too() -> None:
@@ -99,11 +100,45 @@ async def test_marks_that_come_late_tell_the_truth_too() -> None:
         await counting.restored(log, forwarding(), 100)
 
 
-async def test_too_few_partitions_of_marks_are_refused() -> None:
-    """Each partition of the source has one of its own."""
-    log = MemoryLog({SOURCE: 2, OUT: 2, counting.DLQ: 1, MARKS: 1})
-    with pytest.raises(Refused, match=f"{MARKS} has 1 partitions and {SOURCE} has 2.*add partitions to {MARKS}"):
-        await counting.restored(log, forwarding(may_grow=True))
+async def test_a_partition_without_marks_is_read_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has given the source more partitions than the marks is told so."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=1)
+    counts = {**counting.counts(1), MARKS: 0}
+    owned = await restore(forwarding(), log, 0, committed=None, counts=counts)
+    assert f"{SOURCE}/0 is read without marks" in caplog.text
+    running = Running(log, forwarding(), owned, **{MARKS: 0})
+    running.partition.start()
+    running.feed()
+    await running.finish()
+    assert not told(log)
+
+
+async def test_an_owner_for_whom_nothing_comes_marks_where_it_is() -> None:
+    """Marks of a source that was read before there were any, or whose marks were lost."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=1)
+    job = forwarding(watermark_seconds=0.05)
+    running = Running(log, job, await counting.restored(log, job, 100))
+    running.partition.start()
+    await until(lambda: bool(told(log)))
+    assert told(log)[0].last == changelog.fingerprint(log.records(SOURCE, 0)[99])
+    await asyncio.sleep(0.3)
+    assert len(told(log)) == 1
+    assert running.partition.counters.batches == 1
+    assert await running.partition.drain()
+
+
+async def test_what_was_lost_to_retention_is_refused() -> None:
+    """Behind a mark as behind what is committed: what is gone was not read; resetting the group goes on on purpose."""
+    log = counting.memory_log()
+    counting.fill(log, 100, seed=1)
+    await run_to_end(log, forwarding(max_batch_records=60, watermark_seconds=60.0))
+    log.truncate(SOURCE, 0, 80)
+    for committed in (None, 70):
+        with pytest.raises(Refused, match=r"read up to (59|69), but the log holds 80 to 100.*lost to retention"):
+            await counting.restored(log, forwarding(), committed)
+    assert (await counting.restored(log, forwarding(), 80)).resume == 80
 
 
 def test_marks_are_for_jobs_without_state() -> None:

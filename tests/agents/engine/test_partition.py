@@ -27,7 +27,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 class Running:
     """A partition at work on a memory log, fed with what the source holds."""
 
-    def __init__(self, log: MemoryLog, job: Any, owned: Owned, partitions: int = 1) -> None:
+    def __init__(self, log: MemoryLog, job: Any, owned: Owned, partitions: int = 1, **counts: int) -> None:
         self.log = log
         self.errors: list[BaseException] = []
         self.partition = Partition(
@@ -35,7 +35,7 @@ class Running:
             log,
             0,
             owned,
-            counts=counting.counts(partitions),
+            counts={**counting.counts(partitions), **counts},
             on_trouble=lambda _, error: self.errors.append(error),
         )
 

@@ -38,6 +38,16 @@ def test_the_consumer_thread_can_live_in_the_loop_that_starts_it() -> None:
         assert name in inspect.getsource(Service)
 
 
+def test_clients_of_faust_are_started_where_we_wait_for_a_cluster() -> None:
+    """Consumer and producer are made, kept and started in `on_start`, which we replace with the same and a wait."""
+    source = inspect.getsource(driver.AIOKafkaConsumerThread.on_start)
+    for name in ("self._consumer = self._create_consumer(loop=self.thread_loop)", "self.time_started = monotonic()"):
+        assert name in source
+    source = inspect.getsource(driver.Producer.on_start)
+    for name in ("super().on_start()", "producer = self._producer = self._new_producer()", "self.beacon.add(producer)"):
+        assert name in source
+
+
 def test_the_drain_loop_reads_through_getmany_and_read_offsets() -> None:
     """Faust drains `getmany`, and looks up and stores read offsets by item, which we replace."""
     source = inspect.getsource(Consumer._drain_messages)

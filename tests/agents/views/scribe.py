@@ -13,6 +13,7 @@ from agents.clients import kafka, valkey
 from agents.clients.viewstore import ViewStore, parse_mark
 from agents.engine import changelog
 from agents.engine.job import by_crc32
+from agents.metrics import Gate
 from agents.platform.local import LocalPlatform
 from agents.settings import Settings
 from agents.view import Mark, Stored
@@ -139,7 +140,7 @@ class Scribe:
     @contextlib.asynccontextmanager
     async def agent(self) -> AsyncIterator["asyncio.Task[None]"]:
         """Yield a view agent at work."""
-        work = asyncio.create_task(workers.keep_views(self.settings))
+        work = asyncio.create_task(workers.keep_views(self.settings, Gate("Kafka")))
         try:
             yield work
         finally:
