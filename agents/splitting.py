@@ -76,7 +76,7 @@ async def split(
             return sum([len((await members.describe(admin, group))[1]) for group in groups])
 
         async def folded() -> dict[int, int]:
-            committed = await admin.list_consumer_group_offsets(topology.FOLD_GROUP)
+            committed = await members.answered(lambda: admin.list_consumer_group_offsets(topology.FOLD_GROUP))
             return {tp.partition: at.offset for tp, at in committed.items() if tp.topic == JOURNAL}
 
         cluster = Cluster(

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.errors import AttuneError
 from agents.ops.lag import GroupLag, Window, group_lag
+from agents.ops.members import answered
 
 _POLL_SECONDS = 0.1
 
@@ -43,7 +45,7 @@ class Progress:
 
     async def behind(self, group: str, topic: str, partitions: int) -> int:
         """Return how many records a group has still to do."""
-        committed = await self._admin.list_consumer_group_offsets(group)
+        committed = await answered(partial(self._admin.list_consumer_group_offsets, group))
         done = {tp.partition: found.offset for tp, found in committed.items() if tp.topic == topic}
         ends = await self.ends(topic, partitions)
         return sum(end - max(0, done.get(number, 0)) for number, end in ends.items())

@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 from aiokafka import TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
 
 from agents.errors import AttuneError
 from agents.proof.report import Place
@@ -71,14 +75,15 @@ class Reader:
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """Return a group's committed offsets by partition.
 
-        A cluster on which nobody has committed yet makes its topic of offsets when it is first asked.
+        A cluster on which nobody has committed yet makes its topic of offsets when it is first asked, and one that has
+        just begun reads it first.
         """
         deadline = time.monotonic() + _COORDINATOR_SECONDS
         while True:
             try:
                 found = await self._admin.list_consumer_group_offsets(group)
                 break
-            except GroupCoordinatorNotAvailableError:
+            except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_COORDINATOR_POLL_SECONDS)

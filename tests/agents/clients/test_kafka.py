@@ -2,12 +2,18 @@
 
 import asyncio
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import GroupAuthorizationFailedError, GroupLoadInProgressError
+from aiokafka.protocol.commit import OffsetFetchRequest, OffsetFetchResponse_v3
 
 from agents.clients import kafka
+from agents.ops.members import answered
 from agents.settings import KafkaSettings
 
 pytestmark = pytest.mark.kafka
@@ -27,6 +33,56 @@ async def test_batches_that_filled_up_during_an_outage_are_taken(kafka_settings:
     await producer.stop()
     answers: list[Any] = await asyncio.gather(*sends)
     assert answers[-1].offset == 9_999
+
+
+LOADING, MOVED, CLOSED = 14, 16, 30
+"""Kafka's codes: the coordinator loads its groups, is another broker, does not let this user in."""
+
+
+@pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list of codes: what is put into it coordinators answer before they tell what a group has committed."""
+    codes: list[int] = []
+    send = AIOKafkaClient.send
+
+    async def refusing(self: Any, node_id: Any, request: Any, **options: Any) -> Any:
+        if codes and isinstance(request, OffsetFetchRequest):
+            return OffsetFetchResponse_v3(0, [], codes.pop(0))
+        return await send(self, node_id, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", refusing)
+    return codes
+
+
+async def test_a_coordinator_that_is_not_ready_is_not_a_group_that_has_committed_nothing(
+    kafka_settings: KafkaSettings, refusals: list[int]
+) -> None:
+    """It refuses as a whole and names no partition, an empty answer for aiokafka; our clients ask again or raise."""
+    topic = f"committed-{uuid.uuid4().hex[:8]}"
+    place = TopicPartition(topic, 0)
+    admin = kafka.admin(kafka_settings)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    member = kafka.consumer(kafka_settings, group=topic)
+    await member.start()
+    try:
+        member.assign([place])
+        await member.commit({place: 7})
+        refusals += [LOADING, MOVED]
+        assert await member.committed(place) == 7
+        assert not refusals
+        refusals += [LOADING]
+        with pytest.raises(GroupLoadInProgressError):
+            await admin.list_consumer_group_offsets(topic)
+        refusals += [LOADING, MOVED]
+        (found,) = (await answered(partial(admin.list_consumer_group_offsets, topic))).items()
+        assert (found[0], found[1].offset) == (place, 7)
+        refusals += [CLOSED]
+        with pytest.raises(GroupAuthorizationFailedError):
+            await member.committed(place)
+    finally:
+        await member.stop()
+        await admin.close()
 
 
 @pytest.fixture
