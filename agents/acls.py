@@ -135,7 +135,22 @@ def principals(overrides: Mapping[str, str] | None = None) -> dict[str, str]:
     return {found.name: chosen.get(found.name, f"User:attune-{found.name}") for found in roles() if found.grants}
 
 
+def needed_to_work(name: str) -> tuple[Grant, ...]:
+    """Return those rights of a role of the topology without which its process cannot do its work.
+
+    Left out is what stands beside the topology: what a command of the same user needs, and rights to all whose names
+    begin so, where the user may have them one by one.
+    """
+    (agent,) = (agent for agent in TOPOLOGY if agent.name == name)
+    return tuple(_merged(_by_topology(agent)))
+
+
 def _of(agent: Agent) -> Iterator[Grant]:
+    yield from _by_topology(agent)
+    yield from _BESIDE.get(agent.name, ())
+
+
+def _by_topology(agent: Agent) -> Iterator[Grant]:
     for topic in agent.reads:
         yield Grant(Resource.TOPIC, topic, (_READ,))
     for topic in agent.writes:
@@ -144,7 +159,6 @@ def _of(agent: Agent) -> Iterator[Grant]:
         yield Grant(Resource.TOPIC, agent.state, (_READ, _WRITE))
     if agent.group is not None:
         yield Grant(Resource.GROUP, agent.group, (_READ,))
-    yield from _BESIDE.get(agent.name, ())
 
 
 def _configs(topic: str) -> tuple[Operation, ...]:

@@ -56,7 +56,7 @@ def waits(engine: Engine) -> str | None:
     restores = engine.restores
     if restores.running:
         return f"states are being restored, {restores.partitions_done} of {restores.partitions} partitions are done"
-    return None if engine.takes_runs else "the group has not given out partitions to this process yet"
+    return None if engine.takes_runs else "Kafka or the group has not given this process partitions yet"
 
 
 class EngineCollector(Collector):

@@ -66,16 +66,18 @@ def served(
         ending.callback(server.server_close)
         ending.callback(thread.join)
         ending.callback(server.shutdown)
-        ending.enter_context(collected(_About(role), *collectors, registry=registry))
+        ending.enter_context(collected(settings, _About(role), *collectors, registry=registry))
         logger.info("%s: metrics on %s", role, address)
         yield address
 
 
 @contextlib.contextmanager
-def collected(*collectors: Collector, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
-    """Show collectors while the block runs."""
+def collected(
+    settings: MetricsSettings, *collectors: Collector, registry: CollectorRegistry = REGISTRY
+) -> Iterator[None]:
+    """Show collectors while the block runs, on a page that `served` serves already; nothing where no port is set."""
     with contextlib.ExitStack() as registered:
-        for collector in collectors:
+        for collector in collectors if settings.port is not None else ():
             registry.register(collector)
             registered.callback(registry.unregister, collector)
         yield

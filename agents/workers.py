@@ -47,8 +47,8 @@ WITH_REDIS = ("router", "views")
 
 
 async def check_access(settings: Settings, role: str) -> None:
-    """Raise AttuneError where the user of a role lacks one of its rights."""
-    await access.check(settings.kafka, role, acls.role(role).grants)
+    """Raise AttuneError where the user of a role may not join its group, read or write what its work is."""
+    await access.check(settings.kafka, role, acls.needed_to_work(role))
 
 
 async def journal_partitions(settings: Settings) -> int:
@@ -202,7 +202,7 @@ async def coordinate(settings: Settings, gate: metrics.Gate) -> None:
             lambda: {"tick": coordinator.ticks, "activation": coordinator.activated},
             label="kind",
         )
-        with metrics.collected(approvals_seen, written):
+        with metrics.collected(settings.metrics, approvals_seen, written):
             gate.open()
             await coordinator.run()
 
@@ -236,7 +236,7 @@ async def keep_views(settings: Settings, gate: metrics.Gate) -> None:
         )
         following = asyncio.ensure_future(documents.follow(reader))
         try:
-            with metrics.collected(ViewCollector(agent), seen):
+            with metrics.collected(settings.metrics, ViewCollector(agent), seen):
                 gate.open()
                 await agent.run()
         finally:

@@ -46,8 +46,8 @@ async def _run(
     from agents.outbound.connector import Connector
     from agents.outbound.outbox import Outbox
 
-    needed = [grant for grant in acls.role("connectors").grants if not grant.prefixed]  # groups of others have a prefix
-    await access.check(settings.kafka, "connectors", needed)
+    group = acls.Grant(acls.Resource.GROUP, GROUP, (acls.Operation.READ,))
+    await access.check(settings.kafka, "connectors", [group, *acls.needed_to_work("connectors")])
     outbox = Outbox(path)
     consumer = kafka.consumer(settings.kafka, group=GROUP)
     producer = kafka.producer(settings.kafka)

@@ -50,9 +50,13 @@ def worker(
     if role not in workers.ROLES:
         raise typer.BadParameter(f"{role!r} is no role; choose from {', '.join(workers.ROLES)}", param_hint="role")
     settings = context.load() if role in workers.WITH_REDIS else connect.kafka_settings()
-    gate = metrics.Gate("Kafka has not answered yet")
-    with metrics.served(settings.metrics, role, waits=gate):
-        raise typer.Exit(_work(role, settings, gate, rebuild=rebuild))
+    gate = metrics.Gate("its clients of Kafka are not all connected yet")
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the first process of a container has no default
+    try:
+        with metrics.served(settings.metrics, role, waits=gate):
+            raise typer.Exit(_work(role, settings, gate, rebuild=rebuild))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _work(role: str, settings: Settings, gate: "Gate", *, rebuild: bool) -> int:
@@ -70,7 +74,7 @@ def _work(role: str, settings: Settings, gate: "Gate", *, rebuild: bool) -> int:
         app = workers.router(settings, partitions=partitions)
     else:
         app = workers.fold(settings, rebuild=rebuild)
-    with metrics.collected(workers.collector(role, app)):
+    with metrics.collected(settings.metrics, workers.collector(role, app)):
         gate.open(lambda: workers.waits(app))
         return workers.run_app(app)
 

@@ -14,7 +14,7 @@ import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import NotCoordinatorForGroupError, for_code
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from faust.types.auth import AuthProtocol
 
@@ -67,7 +67,7 @@ class _Consumer(AIOKafkaConsumer):  # type: ignore[misc]
             answer = await send(request)
             try:
                 _raise_refusal(request, answer)
-            except NotCoordinatorForGroupError:
+            except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
                 made.coordinator_dead()
                 raise
             return answer

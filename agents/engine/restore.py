@@ -268,11 +268,13 @@ async def _stateless(job: Job, log: Log, number: int, committed: int | None, cou
             f"{place}: group committed {committed}, but {holds}: it was truncated, or deleted and created anew; put "
             f"the old log back, or {job.new_source}"
         )
-    known = marked.position + 1 if committed is None else committed
-    if 0 < known < source.begin:
+    known = committed
+    if known is None and marked.position >= 0:
+        known = marked.position + 1
+    if known is not None and known < source.begin:
         raise Refused(
-            f"{place}: it was read up to {known - 1}, but {holds}: records were lost to retention; to go on from what "
-            f"is there, reset the group's offset on purpose"
+            f"{place}: {known} was to be read next, but {holds}: records were lost to retention; to go on from what is "
+            f"there, reset the group's offset on purpose"
         )
     resume = source.begin if committed is None else committed
     owned = Owned(StateTable(_never, _never), resume - 1)

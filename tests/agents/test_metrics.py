@@ -208,7 +208,7 @@ async def test_an_engine_counts_and_counts_on() -> None:
 
     engine.bind(Group(), fatal)
     collector = EngineCollector("fold", engine)
-    assert "has not given out" in str(waits(engine))
+    assert "partitions yet" in str(waits(engine))
     await engine.take_up([0])
     assert waits(engine) is None
     await fold_all(engine, log)
@@ -226,7 +226,7 @@ async def test_an_engine_counts_and_counts_on() -> None:
     assert first["attune_restore_running{role=fold}"] == 0
     await engine.revoke()
     engine.forget()
-    assert "has not given out" in str(waits(engine))
+    assert "partitions yet" in str(waits(engine))
     away = shown(collector)
     assert away["attune_assigned_partitions{role=fold}"] == 0
     assert away["attune_records_total{partition=0,role=fold}"] == 200
@@ -263,7 +263,8 @@ async def test_a_restore_shows_how_far_it_is() -> None:
     async def read_slowly(topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
         async for records in read_all(topic, partition, start, end):
             for record in records:
-                seen.append(shown(collector))
+                if topic == counting.CHANGELOG:
+                    seen.append(shown(collector))
                 yield [record]
 
     log.read = read_slowly  # type: ignore[method-assign]

@@ -279,7 +279,6 @@ async def closed(connection: KafkaSettings, groups: Collection[str]) -> AsyncIte
         pytest.param("fold", Resource.TOPIC, topics.SUPPRESSIONS, id="fold and what it writes"),
         pytest.param("router", Resource.TOPIC, topics.INTERACTIONS, id="router and its interactions"),
         pytest.param("router", Resource.TOPIC, topics.ROUTER_MARKS, id="router and its marks"),
-        pytest.param("views", Resource.TRANSACTIONAL_ID, "attune-views-", id="views and their transactions"),
         pytest.param("connectors", Resource.GROUP, CONNECTOR_GROUP, id="connector and its group"),
         pytest.param("connectors", Resource.TOPIC, topics.SUPPRESSIONS, id="connector and the suppressions"),
     ],
@@ -295,8 +294,9 @@ def test_a_missing_right_is_told_at_once(
         said = Desk(with_topics, valkey, tmp_path).run(name, *command, code=1)
     finally:
         with_topics.allow(taken)
-    operation, option = taken[0]["operations"][0], "transactional-id" if "Id" in resource else resource
-    assert f"--allow-principal User:attune-{name} --operation {operation} --{option} {missing}" in said
+    (acl,) = taken
+    command = access.Right(resource, missing, acl["operations"][0]).command(f"User:attune-{name}")
+    assert f"add the ACL: {command};" in said.replace("\n", " ")
 
 
 async def test_a_cluster_that_is_away_is_no_missing_right(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from pydantic import SecretStr
 
 from agents import documents
 from agents.clients import kafka
 from agents.inbound.publisher import headers_of
 from agents.ops import topics as topic_admin
+from agents.ops.members import answered
 from agents.platform import process
 from agents.platform.apicurio import ApicurioServer
 from agents.platform.local import LocalPlatform
@@ -289,10 +290,7 @@ class MainJob:
 
 
 async def _commits(admin: Any, group: str) -> bool:
-    try:
-        return bool(await admin.list_consumer_group_offsets(group))
-    except GroupCoordinatorNotAvailableError:
-        return False
+    return bool(await answered(lambda: admin.list_consumer_group_offsets(group)))
 
 
 def _good(rng: random.Random, codec: Codec, number: int, customer: int) -> Message:

@@ -77,6 +77,7 @@ async def test_interactions_that_are_made_anew_are_refused_until_a_new_journal_b
         job.stop()
         await made_anew(job, *OF_A_JOURNAL, topics.INTERACTIONS_DEAD)
         await _read_again(job, COORDINATOR_GROUP, topics.APPROVALS)
+        await _read_again(job, ROUTER_GROUP, topics.INTERACTIONS)
         job.start_all()
         report = await job.prove()
         assert report["interactions"] >= 1_500

@@ -35,8 +35,8 @@ async def test_batches_that_filled_up_during_an_outage_are_taken(kafka_settings:
     assert answers[-1].offset == 9_999
 
 
-LOADING, MOVED, CLOSED = 14, 16, 30
-"""Kafka's codes: the coordinator loads its groups, is another broker, does not let this user in."""
+LOADING, AWAY, MOVED, CLOSED = 14, 15, 16, 30
+"""Kafka's codes: the coordinator loads its groups, is not there, is another broker, does not let this user in."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def test_a_coordinator_that_is_not_ready_is_not_a_group_that_has_committed_nothing(
-    kafka_settings: KafkaSettings, refusals: list[int]
+    kafka_settings: KafkaSettings, refusals: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It refuses as a whole and names no partition, an empty answer for aiokafka; our clients ask again or raise."""
     topic = f"committed-{uuid.uuid4().hex[:8]}"
@@ -68,9 +68,13 @@ async def test_a_coordinator_that_is_not_ready_is_not_a_group_that_has_committed
     try:
         member.assign([place])
         await member.commit({place: 7})
-        refusals += [LOADING, MOVED]
+        looked_up: list[int] = []
+        forget = member._coordinator.coordinator_dead
+        monkeypatch.setattr(member._coordinator, "coordinator_dead", lambda: (looked_up.append(1), forget()))
+        refusals += [LOADING, MOVED, AWAY]
         assert await member.committed(place) == 7
         assert not refusals
+        assert len(looked_up) == 2, "another coordinator is looked for where this one is none"
         refusals += [LOADING]
         with pytest.raises(GroupLoadInProgressError):
             await admin.list_consumer_group_offsets(topic)

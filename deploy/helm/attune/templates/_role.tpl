@@ -88,7 +88,7 @@ spec:
         {{- with .port }}
         - {name: http, containerPort: {{ . }}}
         {{- end }}
-      # Until it has started: clients connect, documents are read. A restore of states does not delay it.
+      # Until the process answers. That clients connect or states are restored, /readyz says, and delays nothing here.
       startupProbe:
         httpGet: {{ toJson (default (dict "path" "/metrics" "port" "metrics") .live) }}
         periodSeconds: 3
