@@ -142,10 +142,8 @@ class Partition:
                 async with self._folding:
                     outcome = self._fold_within_limits(records) if records else Outcome(position=self.folded)
                     self._requeue(records[outcome.consumed :])
-                    if outcome.consumed or not records:
-                        self._advance(
-                            outcome, records
-                        )  # before any wait: whoever ends this task must find what was folded
+                    if outcome.consumed or not records:  # before any wait: who ends this task must find what was folded
+                        self._advance(outcome, records)
                     else:
                         self._slots.release()
                     if outcome.consumed >= _LONG:

@@ -278,7 +278,9 @@ async def _stateless(job: Job, log: Log, number: int, committed: int | None, cou
         )
     resume = source.begin if committed is None else committed
     owned = Owned(StateTable(_never, _never), resume - 1)
-    if source.begin < resume:  # so that also an owner for whom nothing comes can say what is there
+    if marked.position == resume - 1:
+        owned.last = marked.last
+    elif source.begin < resume:  # so that also an owner for whom nothing comes can say what is there
         async for records in log.read(job.source, number, resume - 1, resume):
             owned.last = changelog.fingerprint(records[0])
     return owned
