@@ -13,12 +13,9 @@ import resource
 import signal
 from collections.abc import Awaitable, Callable
 
-from agents.clients import kafka
-from agents.ops import topics as topic_admin
 from agents.platform import process
 from agents.platform.local import LocalPlatform
 from schemas import topics
-from schemas.catalogue import CATALOGUE
 from tests.faults.main_job import ROLES, MainJob
 from tests.faults.recovery import Recovery
 
@@ -270,14 +267,7 @@ async def key_store_away(job: MainJob, recovery: Recovery) -> None:
 async def changelog_lost(job: MainJob, recovery: Recovery) -> None:
     """Delete it, make it anew, wait for the refusal, rebuild."""
     folding = job.workers["fold"]
-    admin = kafka.admin(job.settings.kafka)
-    await admin.start()
-    try:
-        await admin.delete_topics([topics.FOLD_CHANGELOG])
-        await asyncio.sleep(1)
-        await topic_admin.apply(admin, CATALOGUE, replication=job.replication)
-    finally:
-        await admin.close()
+    await job.make_anew(topics.FOLD_CHANGELOG)
     assert await asyncio.to_thread(folding.wait, 60) != 0, job.logs()
     assert "--rebuild" in job.log("fold"), job.logs()
     recovery.begins()

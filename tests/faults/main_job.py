@@ -142,6 +142,17 @@ class MainJob:
             if role not in self.workers or self.workers[role].poll() is not None:
                 self.start(role)
 
+    async def make_anew(self, *names: str) -> None:
+        """Delete topics and create them again as the catalogue says."""
+        admin = kafka.admin(self.settings.kafka)
+        await admin.start()
+        try:
+            await admin.delete_topics(list(names))
+            await asyncio.sleep(1)
+            await topic_admin.apply(admin, CATALOGUE, replication=self.replication)
+        finally:
+            await admin.close()
+
     def restart_broker(self, *, kill: bool) -> None:
         """Stop the broker, by SIGKILL if `kill`, and start it again."""
         assert self.platform is not None

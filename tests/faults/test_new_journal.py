@@ -9,7 +9,6 @@ import pytest
 from aiokafka import TopicPartition
 
 from agents.clients import kafka
-from agents.ops import topics as topic_admin
 from agents.topology import COORDINATOR_GROUP, ROUTER_GROUP
 from schemas import topics
 from schemas.catalogue import CATALOGUE
@@ -28,18 +27,6 @@ OF_A_JOURNAL = (
 )
 """What deploy/README.md says is deleted with a journal."""
 WORDS = "begin a new journal (deploy/README.md, A new journal)"
-
-
-async def made_anew(job: MainJob, *names: str) -> None:
-    """Delete topics and create them as the catalogue says."""
-    admin = kafka.admin(job.settings.kafka)
-    await admin.start()
-    try:
-        await admin.delete_topics(list(names))
-        await asyncio.sleep(1)
-        await topic_admin.apply(admin, CATALOGUE, replication=1)
-    finally:
-        await admin.close()
 
 
 async def published(job: MainJob, at_least: int) -> None:
@@ -67,7 +54,7 @@ async def test_interactions_that_are_made_anew_are_refused_until_a_new_journal_b
         await published(job, 500)
         await job.prove()
         job.kill("router")
-        await made_anew(job, topics.INTERACTIONS)
+        await job.make_anew(topics.INTERACTIONS)
         job.published = type(job.published)()
         await published(job, 1_500)
         job.start("router")
@@ -75,7 +62,7 @@ async def test_interactions_that_are_made_anew_are_refused_until_a_new_journal_b
         assert "is not the one that was read there" in said, said
         assert WORDS in said, said
         job.stop()
-        await made_anew(job, *OF_A_JOURNAL, topics.INTERACTIONS_DEAD)
+        await job.make_anew(*OF_A_JOURNAL, topics.INTERACTIONS_DEAD)
         await _read_again(job, COORDINATOR_GROUP, topics.APPROVALS)
         await _read_again(job, ROUTER_GROUP, topics.INTERACTIONS)
         job.start_all()
@@ -93,7 +80,7 @@ async def test_a_journal_that_is_made_anew_is_refused_until_it_is_begun_on_purpo
         await published(job, 200)
         await job.prove()
         await job.leave("fold")
-        await made_anew(job, topics.JOURNAL)
+        await job.make_anew(topics.JOURNAL)
         deadline = time.monotonic() + 60
         while await _shortest(job) < 200 and time.monotonic() < deadline:
             await asyncio.sleep(0.5)
@@ -102,7 +89,7 @@ async def test_a_journal_that_is_made_anew_is_refused_until_it_is_begun_on_purpo
         assert "is not the one that was read there" in said, said
         assert WORDS in said, said
         job.stop()
-        await made_anew(job, *OF_A_JOURNAL)
+        await job.make_anew(*OF_A_JOURNAL)
         await _read_again(job, COORDINATOR_GROUP, topics.APPROVALS)
         await _read_again(job, ROUTER_GROUP, topics.INTERACTIONS)
         job.start_all()
